@@ -1,0 +1,1 @@
+"""Workloads that come with Slipway. A workload says what to train; `jobs.loop` says how."""

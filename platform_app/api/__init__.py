@@ -1,0 +1,1 @@
+"""The HTTP door: thin routers from requests to services, and errors to problem documents."""

@@ -1,0 +1,145 @@
+"""What a job needs, what worker groups can give, and whether the one fits into the other.
+
+Everything is counted in whole workers' room: a *slot* is room for one training worker of a given demand on one
+cluster worker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from platform_app.errors import FieldProblem
+from platform_app.specs import (
+    Catalog,
+    Market,
+    MarketPolicy,
+    SweepSpec,
+    TrainSpec,
+    WorkerGroup,
+    WorkerResources,
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Training workers that a job needs at one time."""
+
+    per_worker: WorkerResources
+    at_least: int
+    """Workers without which it cannot start: all of a training run's, one of a sweep's."""
+    at_most: int
+    """Workers that it would use if it had them."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part of a job's workers on one group."""
+
+    group: str
+    training_workers: int
+    cluster_workers: float
+    """Cluster workers of the group that they occupy; a fraction where several share one."""
+
+
+Placement = tuple[Share, ...]
+
+
+def demand(spec: TrainSpec | SweepSpec) -> Demand:
+    """Say what a job needs at one time."""
+    if isinstance(spec, SweepSpec):
+        return Demand(spec.resources, at_least=1, at_most=min(spec.search.max_concurrent, spec.num_trials))
+    return Demand(spec.resources, at_least=spec.resources.num_workers, at_most=spec.resources.num_workers)
+
+
+def slots_per_worker(group: WorkerGroup, per_worker: WorkerResources) -> int:
+    """How many training workers fit on one worker of the group; 0 when none does."""
+    by_cpu = group.cpus / per_worker.cpus_per_worker
+    by_gpu = group.gpus / per_worker.gpus_per_worker if per_worker.gpus_per_worker else by_cpu
+    # 1e-9: three shares of 1/3 GPU are one GPU, whatever floating point says.
+    return int(min(by_cpu, by_gpu) + 1e-9)
+
+
+def eligible(catalog: Catalog, per_worker: WorkerResources) -> tuple[WorkerGroup, ...]:
+    """Give the groups on which one training worker could ever run, the preferred first."""
+    found = (g for g in catalog.worker_groups if not _refusal(g, per_worker) and slots_per_worker(g, per_worker))
+    return tuple(sorted(found, key=lambda group: -group.priority))
+
+
+def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placement | None:
+    """Put a job on the groups that have room, preferred groups first.
+
+    Args:
+        need: what the job needs.
+        catalog: the groups and their maxima.
+        used: cluster workers of each group that are taken already.
+
+    Returns:
+        Where its workers go: as many as fit, `need.at_most` at the most; None when not even `need.at_least` fit.
+    """
+    shares: list[Share] = []
+    missing = need.at_most
+    for group in eligible(catalog, need.per_worker):
+        each = slots_per_worker(group, need.per_worker)
+        free = group.max_workers - used.get(group.name, 0.0)
+        take = min(missing, int(free * each + 1e-9))
+        if take > 0:
+            shares.append(Share(group.name, take, take / each))
+            missing -= take
+    return tuple(shares) if need.at_most - missing >= need.at_least else None
+
+
+def impossible(spec: TrainSpec | SweepSpec, catalog: Catalog) -> tuple[FieldProblem, ...]:
+    """Say why a job could never run on this catalog, even with every group empty; nothing when it could."""
+    need = demand(spec)
+    if place(need, catalog, {}) is not None:
+        return ()
+    allowed = [g for g in catalog.worker_groups if not _refusal(g, spec.resources)]
+    if not allowed:
+        refusals = "; ".join(f"{g.name}: {_refusal(g, spec.resources)}" for g in catalog.worker_groups)
+        field = "accelerator_type" if spec.resources.accelerator_type else "market"
+        return (FieldProblem(f"resources.{field}", f"no worker group has such workers ({refusals})"),)
+    if not eligible(catalog, spec.resources):
+        return _too_big_for_a_worker(spec.resources, allowed)
+    most = sum(g.max_workers * slots_per_worker(g, spec.resources) for g in eligible(catalog, spec.resources))
+    return (
+        FieldProblem(
+            "resources.num_workers",
+            f"at most {most} such workers can exist together ({_sizes(allowed)}); got {need.at_least}",
+        ),
+    )
+
+
+def price_per_hour(placement: Placement, catalog: Catalog) -> float:
+    """Price of a placement in US dollars per hour."""
+    prices = {group.name: group.price_per_hour for group in catalog.worker_groups}
+    return sum(prices[share.group] * share.cluster_workers for share in placement)
+
+
+def _refusal(group: WorkerGroup, per_worker: WorkerResources) -> str | None:
+    wanted = per_worker.accelerator_type
+    if wanted and group.accelerator_type != wanted:
+        return f"has {group.accelerator_type or 'no accelerator'}"
+    if per_worker.market is MarketPolicy.SPOT and group.market is not Market.SPOT:
+        return "is not spot"
+    if per_worker.market is MarketPolicy.ON_DEMAND and group.market is not Market.ON_DEMAND:
+        return "is not on-demand"
+    # GPU workers are too dear to run what needs no GPU; the CPU group is there for it.
+    if per_worker.gpus_per_worker == 0 and group.gpus:
+        return "is kept for GPU work"
+    return None
+
+
+def _too_big_for_a_worker(wanted: WorkerResources, groups: list[WorkerGroup]) -> tuple[FieldProblem, ...]:
+    most_gpus = max(group.gpus for group in groups)
+    most_cpus = max(group.cpus for group in groups if group.gpus >= min(wanted.gpus_per_worker, most_gpus))
+    problems = []
+    if wanted.gpus_per_worker > most_gpus:
+        message = f"the largest worker has {most_gpus} GPUs ({_sizes(groups)}); got {wanted.gpus_per_worker:g}"
+        problems.append(FieldProblem("resources.gpus_per_worker", message))
+    if wanted.cpus_per_worker > most_cpus:
+        message = f"the largest worker has {most_cpus} CPUs ({_sizes(groups)}); got {wanted.cpus_per_worker:g}"
+        problems.append(FieldProblem("resources.cpus_per_worker", message))
+    return tuple(problems)
+
+
+def _sizes(groups: list[WorkerGroup]) -> str:
+    return ", ".join(f"{g.name}: up to {g.max_workers} × {g.cpus} CPUs, {g.gpus} GPUs" for g in groups)

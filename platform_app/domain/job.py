@@ -1,0 +1,171 @@
+"""A job, its attempts, and the table of what may follow what.
+
+The *reason* is what is stored when something ends; the state follows from it. Preemption and a lost cluster lead
+back to QUEUED: the next attempt continues from the last checkpoint under the same MLflow run.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from platform_app.specs import SweepSpec, TrainSpec
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "QUEUED"
+    """Accepted; waits for room."""
+    PENDING = "PENDING"
+    """Admitted: an attempt is being started."""
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    """Someone asked it to stop; the attempt still runs."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing follows any more."""
+        return self in TERMINAL
+
+    @property
+    def holds_capacity(self) -> bool:
+        """True when an attempt of the job may occupy workers."""
+        return self in (JobState.PENDING, JobState.RUNNING, JobState.STOPPING)
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED})
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.PENDING, JobState.STOPPED, JobState.FAILED}),
+    JobState.PENDING: frozenset(
+        {JobState.RUNNING, JobState.STOPPING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED}
+    ),
+    JobState.RUNNING: frozenset({JobState.STOPPING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.STOPPING: frozenset({JobState.STOPPED, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.STOPPED: frozenset(),
+}
+
+
+class Reason(StrEnum):
+    """Why an attempt ended."""
+
+    COMPLETED = "completed"
+    STOPPED_BY_USER = "stopped-by-user"
+    PREEMPTED = "preempted"
+    CLUSTER_LOST = "cluster-lost"
+    """The cluster that ran it knows nothing of it any more."""
+    SUBMISSION_REFUSED = "submission-refused"
+    IMPORT_FAILED = "import-failed"
+    METRIC_MISSING = "metric-missing"
+    USER_CODE_FAILED = "user-code-failed"
+    WORKERS_LOST = "workers-lost"
+    TRACKING_UNAVAILABLE = "tracking-unavailable"
+    DRIVER_FAILED = "driver-failed"
+    """The driver ended without giving a reason."""
+
+    @property
+    def next_state(self) -> JobState:
+        """The state that follows from this reason."""
+        return _NEXT_STATE.get(self, JobState.FAILED)
+
+
+_NEXT_STATE = {
+    Reason.COMPLETED: JobState.SUCCEEDED,
+    Reason.STOPPED_BY_USER: JobState.STOPPED,
+    Reason.PREEMPTED: JobState.QUEUED,
+    Reason.CLUSTER_LOST: JobState.QUEUED,
+}
+
+
+class IllegalTransition(Exception):
+    """A state was asked to follow one that it cannot follow: a bug, not a user's mistake."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job or a deployment, kept for people."""
+
+    at: datetime
+    kind: str
+    """A state (`RUNNING`), a reason, or what the message is about (`log-tail`)."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One Ray job of a Job."""
+
+    number: int
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: Reason | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission. Changes only by `moved`; a store writes it back only where `version` is what was read."""
+
+    id: str
+    """`{name}-{6 characters}`: DNS-1035, at most 43 characters."""
+    spec: TrainSpec | SweepSpec
+    created_at: datetime
+    state: JobState = JobState.QUEUED
+    reason: Reason | None = None
+    message: str = ""
+    """For a person: why it is in this state."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """Oldest first."""
+    idempotency_key: str | None = None
+    version: int = field(default=1)
+    """Counts writes; the guard of every one."""
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt; None before the first."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def submission_id(self) -> str | None:
+        """The Ray job of the newest attempt; deterministic, so that submitting twice is harmless."""
+        return f"{self.id}-{self.attempt.number}" if self.attempt else None
+
+    def moved(self, state: JobState, now: datetime, message: str = "") -> "Job":
+        """Give this job in the next state.
+
+        Raises:
+            IllegalTransition: the state cannot follow the present one.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransition(f"{self.id}: {self.state} -> {state}")
+        started = self.started_at or (now if state is JobState.RUNNING else None)
+        ended = now if state.is_terminal else None
+        return replace(self, state=state, message=message, started_at=started, ended_at=ended)
+
+    def admitted(self, now: datetime) -> "Job":
+        """Give this job PENDING with its next attempt."""
+        following = Attempt(number=len(self.attempts) + 1, created_at=now)
+        return replace(self.moved(JobState.PENDING, now), attempts=(*self.attempts, following), reason=None)
+
+    def running(self, now: datetime) -> "Job":
+        """Give this job RUNNING, its attempt started."""
+        return self._with_attempt(self.moved(JobState.RUNNING, now), started_at=now)
+
+    def ended(self, reason: Reason, now: datetime, message: str = "") -> "Job":
+        """Give this job after its attempt ended for a reason; the next state follows from the reason."""
+        moved = replace(self.moved(reason.next_state, now, message), reason=reason)
+        return self._with_attempt(moved, ended_at=now, reason=reason, message=message)
+
+    @staticmethod
+    def _with_attempt(job: "Job", **changes: object) -> "Job":
+        if not job.attempts:
+            return job
+        return replace(job, attempts=(*job.attempts[:-1], replace(job.attempts[-1], **changes)))  # type: ignore[arg-type]  # names and types are those of Attempt

@@ -1,0 +1,75 @@
+"""Pure rendering: from what a user wants to what is sent. Sending is an adapter's; a dry run shows the same value."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from platform_app.domain.deployment import Deployment
+from platform_app.domain.job import Job
+from platform_app.ports import RayJobRequest
+from platform_app.specs import ServedModel, digest
+
+_JOB_ENV = {
+    # Train reports are read once each such interval (2 s by default): `report()` waits for it.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # The default of 60 s is less than a GPU node takes to boot.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass(frozen=True)
+class LaunchContext:
+    """Where the platform keeps things, as a job must know it."""
+
+    storage: str
+    """Path of the shared filesystem on every node."""
+    tracking_uri: str
+    """MLflow, as reached from the cluster."""
+
+
+def ray_job(job: Job, context: LaunchContext, working_dir_uri: str | None) -> RayJobRequest:
+    """Render a job's newest attempt as a Ray job.
+
+    Args:
+        job: an admitted job; it has an attempt.
+        context: where storage and MLflow are.
+        working_dir_uri: URI of the job's uploaded working directory; None when it has none.
+    """
+    if job.attempt is None or job.submission_id is None:
+        raise ValueError(f"{job.id} has no attempt to render")
+    runtime_env: dict[str, Any] = {
+        "env_vars": {
+            **_JOB_ENV,
+            **job.spec.env_vars,
+            "MLFLOW_TRACKING_URI": context.tracking_uri,
+            "SLIPWAY_STORAGE": context.storage,
+            "SLIPWAY_JOB_ID": job.id,
+            "SLIPWAY_ATTEMPT": str(job.attempt.number),
+        }
+    }
+    if working_dir_uri:
+        runtime_env["working_dir"] = working_dir_uri
+    if job.spec.pip:
+        runtime_env["pip"] = list(job.spec.pip)
+    program = "jobs.sweep" if job.spec.kind == "sweep" else "jobs.train"
+    return RayJobRequest(
+        submission_id=job.submission_id,
+        entrypoint=f"python -m {program} --spec {shlex.quote(job.spec.model_dump_json())}",
+        runtime_env=runtime_env,
+        metadata={"slipway_job": job.id, "slipway_tier": job.spec.tier, "slipway_spec": digest(job.spec)},
+    )
+
+
+def served_model(
+    deployment: Deployment, version: int, tracking_uri: str, token_digests: tuple[str, ...]
+) -> ServedModel:
+    """Render a deployment at one version as the argument of the serving application's builder."""
+    return ServedModel(
+        deployment=deployment.name,
+        spec=deployment.spec,
+        version=version,
+        tracking_uri=tracking_uri,
+        token_digests=token_digests,
+    )

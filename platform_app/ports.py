@@ -1,0 +1,245 @@
+"""What the platform needs of the outside: few verbs each. Fakes and adapters pass the same contract tests.
+
+"Not there" is a value (None or absence), never an error; stopping and deleting twice is the same as once. A library's
+own errors become `TemporaryError` (away: try again) or `PermanentError` (refused) at the boundary.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from platform_app.domain.deployment import Deployment
+from platform_app.domain.job import Event, Job, JobState
+from platform_app.specs import AttemptReport, ServedModel
+from platform_app.views import ModelVersionView, ModelView, TrialView
+
+
+class Clock(Protocol):
+    """The time, injected so that no rule reads it by itself."""
+
+    def now(self) -> datetime:
+        """Give the present moment, in UTC, with its zone."""
+        ...
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list."""
+
+    states: frozenset[JobState] = frozenset()
+    """Empty: all."""
+    kind: str | None = None
+    name: str | None = None
+
+
+class JobStore(Protocol):
+    """Jobs with their attempts and events: the ledger."""
+
+    def add(self, job: Job, events: Iterable[Event]) -> Job:
+        """Store a new job, or give the stored one that has the same idempotency key (its spec may differ)."""
+        ...
+
+    def get(self, job_id: str) -> Job | None:
+        """Read one job."""
+        ...
+
+    def list(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
+        """Read a page, newest first, and the cursor of the next one. Raises InvalidRequest for a cursor not ours."""
+        ...
+
+    def live(self) -> Sequence[Job]:
+        """Read every job that is not terminal, oldest first."""
+        ...
+
+    def save(self, job: Job, events: Iterable[Event] = ()) -> Job:
+        """Write a changed job and what happened to it, in one transaction.
+
+        Raises:
+            StaleWrite: the stored version is not `job.version`.
+        """
+        ...
+
+    def events(self, job_id: str) -> Sequence[Event]:
+        """Read what happened to a job, oldest first."""
+        ...
+
+
+class DeploymentStore(Protocol):
+    """Desired deployments."""
+
+    def get(self, name: str) -> Deployment | None:
+        """Read one deployment."""
+        ...
+
+    def list(self) -> Sequence[Deployment]:
+        """Read all, by name."""
+        ...
+
+    def save(self, deployment: Deployment) -> Deployment:
+        """Write one; `version` 0 adds it. Raises StaleWrite where the stored version is not `deployment.version`."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Forget one; nothing happens when it is gone already."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to act. Of several control planes alive at once, only its holder runs the reconciler."""
+
+    def acquire(self, holder: str, now: datetime, duration: timedelta) -> bool:
+        """Take or renew the lease; False while someone else holds it unexpired."""
+        ...
+
+
+@dataclass(frozen=True)
+class RayJobRequest:
+    """What is submitted to Ray, ready to send."""
+
+    submission_id: str
+    entrypoint: str
+    runtime_env: Mapping[str, Any]
+    metadata: Mapping[str, str]
+
+
+class RayJobStatus(StrEnum):
+    """Ray's own job states."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class RayJobObservation:
+    """What Ray says of one of our jobs."""
+
+    status: RayJobStatus
+    message: str = ""
+
+
+class JobRunner(Protocol):
+    """Where attempts run."""
+
+    def submit(self, request: RayJobRequest) -> None:
+        """Start an attempt; nothing happens when one with this submission id is there already.
+
+        Raises:
+            TemporaryError: the cluster is away.
+            PermanentError: the cluster refuses the request.
+        """
+        ...
+
+    def observe(self) -> Mapping[str, RayJobObservation]:
+        """Say what the cluster knows of all its jobs, by submission id."""
+        ...
+
+    def stop(self, submission_id: str) -> None:
+        """Ask an attempt to stop; nothing happens when it has ended or is gone."""
+        ...
+
+    def logs(self, submission_id: str) -> str | None:
+        """Read the whole output so far; None when the cluster does not know the job."""
+        ...
+
+    def tail(self, submission_id: str) -> AsyncIterator[str]:
+        """Stream the output from its beginning until the attempt ends."""
+        ...
+
+
+class Storage(Protocol):
+    """The shared filesystem: reports, ended attempts' logs and uploaded working directories."""
+
+    def report(self, job_id: str, attempt: int) -> AttemptReport | None:
+        """Read an attempt's own account of itself; None before it has written any."""
+        ...
+
+    def keep_log(self, job_id: str, attempt: int, text: str) -> None:
+        """Keep the output of an ended attempt, whatever becomes of the cluster that ran it."""
+        ...
+
+    def log(self, job_id: str, attempt: int) -> str | None:
+        """Read a kept output; None when there is none."""
+        ...
+
+    def add_package(self, chunks: Iterable[bytes], limit_bytes: int) -> str:
+        """Store a working directory's zip and give its name, `package:{sha256}`.
+
+        Raises:
+            InvalidRequest: it is too large, no zip, or would hide the platform's own packages.
+        """
+        ...
+
+    def package_uri(self, package: str) -> str | None:
+        """Give the URI by which Ray's workers fetch a package; None when there is no such package."""
+        ...
+
+
+class ModelRegistry(Protocol):
+    """Registered models, their versions and aliases, and the runs of sweeps: MLflow's."""
+
+    def models(self) -> Sequence[ModelView]:
+        """List registered models, by name."""
+        ...
+
+    def versions(self, name: str) -> Sequence[ModelVersionView] | None:
+        """List versions, newest first; None when there is no such model."""
+        ...
+
+    def resolve(self, name: str, alias: str) -> int | None:
+        """Give the version that an alias names; None when the model or the alias is not there."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Point an alias at a version; None takes the alias away. Raises NotFound for a version that is not there."""
+        ...
+
+    def trials(self, experiment: str, job_id: str) -> Sequence[TrialView]:
+        """List a sweep's trials, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServingObservation:
+    """What Serve says of one deployment's application."""
+
+    ready: bool
+    """The newest code and version answers."""
+    failed: bool
+    message: str = ""
+
+
+class ModelServing(Protocol):
+    """Where deployments answer."""
+
+    def apply(self, model: ServedModel) -> None:
+        """Make the deployment's application serve this version; returns before it does. Same input: no change."""
+        ...
+
+    def observe(self) -> Mapping[str, ServingObservation]:
+        """Say how each deployment's application is, by deployment name."""
+        ...
+
+    def delete(self, deployment: str) -> None:
+        """Stop serving; nothing happens when it is gone already."""
+        ...
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """Workers of one group."""
+
+    running: int
+    pending: int
+
+
+class Cluster(Protocol):
+    """The Ray cluster's workers."""
+
+    def workers(self) -> Mapping[str, GroupCount]:
+        """Count the workers of each group that has any, by group name; the head is not a worker."""
+        ...

@@ -1,0 +1,62 @@
+"""What a user wants, as frozen values: the hub that everything else turns around.
+
+The same classes are the HTTP body, the CLI's YAML, the notebook's object, a job's `--spec` and the argument of
+the serving application's builder. They import nothing of ours, and `jobs/` and `serve/` import nothing but them.
+"""
+
+from platform_app.specs.base import Name, Spec, digest
+from platform_app.specs.catalog import Catalog, Market, Tier, WorkerGroup, load_catalog
+from platform_app.specs.jobs import (
+    Checkpointing,
+    JobSpec,
+    MarketPolicy,
+    Objective,
+    Precision,
+    SweepSpec,
+    TrainSpec,
+    WorkerResources,
+    job_spec_adapter,
+)
+from platform_app.specs.report import (
+    AttemptReport,
+    AttemptStatus,
+    FailureCause,
+    Progress,
+    report_path,
+    run_dir,
+)
+from platform_app.specs.search import Asha, Dimension, Fifo, Search
+from platform_app.specs.serving import DeploymentSpec, PromotionSpec, ServedModel
+
+__all__ = [
+    "Asha",
+    "AttemptReport",
+    "AttemptStatus",
+    "Catalog",
+    "Checkpointing",
+    "DeploymentSpec",
+    "Dimension",
+    "FailureCause",
+    "Fifo",
+    "JobSpec",
+    "Market",
+    "MarketPolicy",
+    "Name",
+    "Objective",
+    "Precision",
+    "Progress",
+    "PromotionSpec",
+    "Search",
+    "ServedModel",
+    "Spec",
+    "SweepSpec",
+    "Tier",
+    "TrainSpec",
+    "WorkerGroup",
+    "WorkerResources",
+    "digest",
+    "job_spec_adapter",
+    "load_catalog",
+    "report_path",
+    "run_dir",
+]

@@ -1,0 +1,160 @@
+"""What can be submitted: one training run, or a sweep of them. A discriminated union on `kind`."""
+
+import math
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
+
+from platform_app.specs.base import ImportPath, Name, Spec
+from platform_app.specs.search import Asha, Dimension, Grid, Scalar, Scheduler, Search
+
+Package = Annotated[str, StringConstraints(pattern=r"^package:[0-9a-f]{64}$")]
+"""An uploaded working directory, named by the SHA-256 of its zip."""
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass; `auto` takes bf16, else fp16 with loss scaling, where there is a GPU."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class MarketPolicy(StrEnum):
+    """Which markets a job's workers may come from."""
+
+    PREFER_SPOT = "prefer-spot"
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+class WorkerResources(Spec):
+    """Training workers, and what each of them holds."""
+
+    num_workers: int = Field(ge=1, default=1)
+    gpus_per_worker: float = Field(ge=0, default=1)
+    """Whole GPUs, or a fraction of one below 1 (several workers then share a GPU)."""
+    cpus_per_worker: float = Field(gt=0, default=1)
+    accelerator_type: str | None = None
+    """Only workers with this accelerator, such as `A100`; absent: any."""
+    market: MarketPolicy = MarketPolicy.PREFER_SPOT
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _whole_or_fraction(cls, value: float) -> float:
+        if value > 1 and not value.is_integer():
+            raise ValueError(f"more than one GPU must be a whole number; got {value:g}, take {math.ceil(value)}")
+        return value
+
+
+class Objective(Spec):
+    """What "best" means: a metric that the workload reports, and which way is better."""
+
+    metric: str = Field(min_length=1)
+    mode: Literal["min", "max"]
+
+
+class Checkpointing(Spec):
+    """When to write checkpoints, and how many to keep. The best by the objective is always kept."""
+
+    every_epochs: int = Field(ge=1, default=1)
+    num_to_keep: int = Field(ge=1, default=2)
+
+
+class _TrainingSpec(Spec):
+    """What a training run and a sweep share."""
+
+    name: Name
+    workload: ImportPath | None = None
+    """`module:attr` of a function `config -> jobs.workload.Workload`; runs in the training worker."""
+    config: dict[str, Scalar] = {}
+    """Hyperparameters, passed to the workload as they are."""
+    epochs: int = Field(ge=1, default=10)
+    batch_size: int = Field(ge=1, default=128)
+    """Samples of one optimizer step over all workers together."""
+    precision: Precision = Precision.AUTO
+    seed: int = Field(ge=0, default=0)
+    objective: Objective = Objective(metric="loss", mode="min")
+    resources: WorkerResources = WorkerResources()
+    checkpointing: Checkpointing = Checkpointing()
+    max_failures: int = Field(ge=0, le=100, default=2)
+    """Restarts from the last checkpoint after a failed worker, before the job fails."""
+    registered_model: Name | None = None
+    """MLflow registered model to which the best checkpoint is added as a new version."""
+    tier: Name = "development"
+    experiment: str = Field(min_length=1, max_length=200, default="slipway")
+    """MLflow experiment."""
+    working_dir: Package | None = None
+    env_vars: dict[EnvName, str] = {}
+    pip: tuple[str, ...] = ()
+    """Requirements that Ray installs for this job on every worker."""
+
+    @field_validator("env_vars")
+    @classmethod
+    def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
+        if reserved := sorted(name for name in value if name.startswith(("SLIPWAY_", "RAY_"))):
+            raise ValueError(f"names that begin with SLIPWAY_ or RAY_ are the platform's: {', '.join(reserved)}")
+        return value
+
+
+class TrainSpec(_TrainingSpec):
+    """One training run: distributed data parallel over `resources.num_workers` workers."""
+
+    kind: Literal["train"] = "train"
+    train_loop: ImportPath | None = None
+    """`module:function` of a plain Ray Train loop, instead of a workload; it gets `config` and does the rest."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_code(self) -> Self:
+        if (self.workload is None) == (self.train_loop is None):
+            raise ValueError("give exactly one of workload and train_loop")
+        if self.train_loop and self.registered_model:
+            raise ValueError(
+                "registered_model needs a workload; "
+                "a train_loop calls mlflow's log_model(registered_model_name=...) itself"
+            )
+        if self.workload and self.batch_size < self.resources.num_workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves some of {self.resources.num_workers} workers without a sample; "
+                f"take at least {self.resources.num_workers}"
+            )
+        return self
+
+
+class SweepSpec(_TrainingSpec):
+    """Many training runs of one workload over a search space; each trial runs on one worker."""
+
+    kind: Literal["sweep"]
+    space: dict[str, Dimension] = Field(min_length=1)
+    """Hyperparameters to search; each value goes to the workload's config under its name."""
+    search: Search = Search()
+    scheduler: Scheduler = Asha()
+
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> Self:
+        if self.workload is None:
+            raise ValueError("a sweep needs a workload (module:attr)")
+        if self.resources.num_workers != 1:
+            raise ValueError(f"a trial runs on one worker: num_workers must be 1; got {self.resources.num_workers}")
+        if twice := sorted(self.space.keys() & self.config.keys()):
+            raise ValueError(f"given both in space and in config: {', '.join(twice)}")
+        grid = sorted(name for name, dimension in self.space.items() if isinstance(dimension, Grid))
+        if grid and self.search.algorithm == "optuna":
+            raise ValueError(
+                f"optuna does not walk a grid ({', '.join(grid)}): use type: choice, or search.algorithm: random"
+            )
+        return self
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials the sweep runs: samples times points of the grid."""
+        points = math.prod(len(d.values) for d in self.space.values() if isinstance(d, Grid))
+        return self.search.num_samples * points
+
+
+JobSpec = Annotated[TrainSpec | SweepSpec, Field(discriminator="kind")]
+job_spec_adapter: TypeAdapter[TrainSpec | SweepSpec] = TypeAdapter(JobSpec)

@@ -1,0 +1,66 @@
+"""What a running job tells the platform: one small JSON file beside its checkpoints, replaced whole each time.
+
+`{storage}/{job id}/attempt-{n}.json`. A job writes it, the control plane reads it; it works the same on a laptop's
+folder and on NFS, and needs neither to be up while the other is.
+"""
+
+from enum import StrEnum
+
+from platform_app.specs.base import Spec
+
+
+class AttemptStatus(StrEnum):
+    """How far an attempt is, as its driver sees it."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class FailureCause(StrEnum):
+    """Why an attempt failed, as far as its driver can tell."""
+
+    IMPORT_FAILED = "import-failed"
+    """The workload or train loop cannot be imported."""
+    METRIC_MISSING = "metric-missing"
+    """The workload never reports the objective's metric."""
+    USER_CODE_FAILED = "user-code-failed"
+    """The workload raised."""
+    WORKERS_LOST = "workers-lost"
+    """Workers died more often than `max_failures` allows."""
+    TRACKING_UNAVAILABLE = "tracking-unavailable"
+    """MLflow could not be reached for as long as the driver is willing to wait."""
+
+
+class Progress(Spec):
+    """How much is done, in steps for a training run and in trials for a sweep."""
+
+    done: int = 0
+    total: int
+    unit: str
+    """`steps` or `trials`."""
+    metrics: dict[str, float] = {}
+    """The latest metrics of a training run; the best trial's metrics of a sweep."""
+
+
+class AttemptReport(Spec):
+    """An attempt's own account of itself."""
+
+    status: AttemptStatus
+    progress: Progress | None = None
+    cause: FailureCause | None = None
+    message: str = ""
+    """For a person: what went wrong and what to do."""
+    mlflow_run_id: str | None = None
+    model_version: int | None = None
+    """The version of `registered_model` that this attempt made."""
+
+
+def run_dir(storage: str, job_id: str) -> str:
+    """Name the folder of a job on the shared filesystem: checkpoints, reports, logs of ended attempts."""
+    return f"{storage.rstrip('/')}/{job_id}"
+
+
+def report_path(storage: str, job_id: str, attempt: int) -> str:
+    """Name the file that holds an attempt's `AttemptReport`."""
+    return f"{run_dir(storage, job_id)}/attempt-{attempt}.json"

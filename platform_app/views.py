@@ -1,0 +1,220 @@
+"""What the API answers: one class for each resource, shared by the server and the typed client."""
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
+from platform_app.specs import DeploymentSpec, JobSpec, Market, Progress, digest
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    """Something the API answers; fields may be added in later versions, so readers ignore what they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Page(View, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+    """Pass it as `cursor` for the next page; None on the last one."""
+
+
+class AttemptView(View):
+    """One try at running a job."""
+
+    number: int
+    submission_id: str
+    """The Ray job's id."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    reason: Reason | None
+    message: str
+
+    @classmethod
+    def of(cls, job: Job, attempt: Attempt) -> "AttemptView":
+        """Show one attempt of a job."""
+        return cls(submission_id=f"{job.id}-{attempt.number}", **vars(attempt))
+
+
+class JobView(View):
+    """A job as it is now."""
+
+    id: str
+    name: str
+    kind: str
+    tier: str
+    state: JobState
+    reason: Reason | None
+    message: str
+    spec: JobSpec
+    spec_digest: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: tuple[AttemptView, ...]
+    progress: Progress | None = None
+    mlflow_run_id: str | None = None
+    model_version: int | None = None
+    """The version of `spec.registered_model` that this job made."""
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        progress: Progress | None = None,
+        mlflow_run_id: str | None = None,
+        model_version: int | None = None,
+    ) -> "JobView":
+        """Show a job, with what its own report adds."""
+        return cls(
+            id=job.id,
+            name=job.spec.name,
+            kind=job.spec.kind,
+            tier=job.spec.tier,
+            state=job.state,
+            reason=job.reason,
+            message=job.message,
+            spec=job.spec,
+            spec_digest=digest(job.spec),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            ended_at=job.ended_at,
+            attempts=tuple(AttemptView.of(job, attempt) for attempt in job.attempts),
+            progress=progress,
+            mlflow_run_id=mlflow_run_id,
+            model_version=model_version,
+        )
+
+
+class EventView(View):
+    """Something that happened."""
+
+    at: datetime
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, event: Event) -> "EventView":
+        """Show an event."""
+        return cls(**vars(event))
+
+
+class ShareView(View):
+    """Where some of a job's workers would run."""
+
+    group: str
+    training_workers: int
+    cluster_workers: float
+
+
+class PlanView(View):
+    """What `?dry_run=true` answers: what would be run, where, and for how much."""
+
+    spec: JobSpec
+    spec_digest: str
+    submission_id: str
+    entrypoint: str
+    runtime_env: dict[str, object]
+    placement: tuple[ShareView, ...]
+    """Where it would run on an empty cluster."""
+    price_per_hour: float
+    """US dollars."""
+
+
+class TrialView(View):
+    """One sample of a sweep: an MLflow child run, read and never copied."""
+
+    run_id: str
+    name: str
+    status: str
+    """MLflow's: RUNNING, FINISHED, FAILED or KILLED."""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
+class ModelView(View):
+    """A registered model."""
+
+    name: str
+    latest_version: int | None
+    aliases: dict[str, int]
+    """Alias to version: `champion`, and `previous` for the way back."""
+
+
+class ModelVersionView(View):
+    """One version of a registered model."""
+
+    version: int
+    run_id: str | None
+    job_id: str | None
+    created_at: datetime
+    aliases: tuple[str, ...]
+    metrics: dict[str, float]
+    """The metrics of the run that made it."""
+
+
+class DeploymentView(View):
+    """A deployment as it is now."""
+
+    name: str
+    spec: DeploymentSpec
+    state: DeploymentState
+    message: str
+    target_version: int | None
+    served_version: int | None
+    url: str
+    """Where it answers the Open Inference Protocol v2, relative to the platform: `/v2/models/{name}`."""
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> "DeploymentView":
+        """Show a deployment."""
+        return cls(
+            name=deployment.name,
+            spec=deployment.spec,
+            state=deployment.state,
+            message=deployment.message,
+            target_version=deployment.target_version,
+            served_version=deployment.served_version,
+            url=f"/v2/models/{deployment.name}",
+            created_at=deployment.created_at,
+            updated_at=deployment.updated_at,
+        )
+
+
+class WorkerGroupView(View):
+    """A worker group and how many workers it has now."""
+
+    name: str
+    market: Market
+    accelerator_type: str | None
+    cpus: int
+    gpus: int
+    workers: int
+    """Alive now."""
+    pending: int
+    """Asked for, not there yet."""
+    min_workers: int
+    max_workers: int
+    idle_timeout_seconds: int
+    price_per_hour: float
+    """US dollars for one worker."""
+
+
+class ClusterView(View):
+    """The cluster now."""
+
+    worker_groups: tuple[WorkerGroupView, ...]
+    price_per_hour: float
+    """US dollars for all workers that are alive."""
