@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help demo up test unit check format clean
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/slipway: pyproject.toml constraints.txt
+	python3 -m venv .venv && $(BIN)/pip install -q -U pip && $(BIN)/pip install -c constraints.txt -e '.[dev]' && touch $@
+
+demo: $(BIN)/slipway ## train, sweep, promote and serve on this machine, then take everything down (KEEP=1 leaves it up)
+	$(BIN)/python -m jobs.examples.demo $(if $(KEEP),--keep)
+
+up: $(BIN)/slipway ## start the platform on this machine, until Ctrl-C
+	$(BIN)/slipway up
+
+test: $(BIN)/slipway ## all tests: unit and API first (a minute), then the real-Ray suite (minutes)
+	$(BIN)/pytest -m "not ray" && $(BIN)/pytest -m ray
+
+unit: $(BIN)/slipway ## unit, service, API and contract tests only
+	$(BIN)/pytest -m "not ray"
+
+check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: $(BIN)/slipway ## mend what ruff can mend
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean: ## remove the virtual environment and caches (stops a running platform first)
+	-$(BIN)/slipway down
+	rm -rf .venv .slipway build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

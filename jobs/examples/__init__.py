@@ -1,0 +1,1 @@
+"""Jobs to start from, and a tour of them all: `python -m jobs.examples.demo`."""

@@ -1,0 +1,268 @@
+"""The platform as a Python object: one method for each thing that the HTTP API can do."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+from pydantic import TypeAdapter
+
+from platform_app.client.connection import Connection
+from platform_app.client.packaging import packed
+from platform_app.domain.deployment import DeploymentState
+from platform_app.domain.job import JobState
+from platform_app.errors import TemporaryError
+from platform_app.specs import DeploymentSpec, PromotionSpec, SweepSpec, TrainSpec
+from platform_app.views import (
+    ClusterView,
+    DeploymentView,
+    EventView,
+    JobView,
+    ModelVersionView,
+    ModelView,
+    Page,
+    PlanView,
+    TrialView,
+)
+
+SpecLike = TrainSpec | SweepSpec | Mapping[str, Any] | str | Path
+"""A spec, its fields, or the path of a YAML file that holds them."""
+
+_POLL_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class Platform:
+    """A Slipway platform. Methods raise `ApiError` where the platform refuses and `TemporaryError` where it is away."""
+
+    def __init__(
+        self, url: str | None = None, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Connect; without arguments to `SLIPWAY_URL` with `SLIPWAY_TOKEN`, else to the platform on this machine."""
+        self._connection = Connection(url, token, transport)
+
+    @property
+    def url(self) -> str:
+        """Where the platform is."""
+        return self._connection.url
+
+    # Jobs
+
+    def submit(
+        self, spec: SpecLike, working_dir: Path | str | None = None, idempotency_key: str | None = None
+    ) -> JobView:
+        """Submit a job and give it back as stored; it runs when there is room.
+
+        Args:
+            spec: what to run.
+            working_dir: a directory that goes along; the job runs in a copy of it.
+            idempotency_key: submitting again with the same key gives the first job; made up when absent, so that a
+                connection that breaks here and is retried cannot submit twice.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        body = self._with_package(spec, working_dir)
+        return JobView.model_validate(self._json("POST", "/v1/jobs", json=body, headers=headers))
+
+    def plan(self, spec: SpecLike, working_dir: Path | str | None = None) -> PlanView:
+        """Say what a submission would run, where, and for how much, without running it."""
+        body = self._with_package(spec, working_dir)
+        return PlanView.model_validate(self._json("POST", "/v1/jobs", json=body, params={"dry_run": "true"}))
+
+    def jobs(
+        self,
+        states: tuple[JobState, ...] = (),
+        kind: str | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[JobView]:
+        """List a page of jobs, newest first."""
+        wanted = {"state": [*states], "kind": kind, "name": name, "limit": limit, "cursor": cursor}
+        params = {key: value for key, value in wanted.items() if value}
+        return Page[JobView].model_validate(self._json("GET", "/v1/jobs", params=params))
+
+    def job(self, job_id: str) -> JobView:
+        """Read one job."""
+        return JobView.model_validate(self._json("GET", f"/v1/jobs/{job_id}"))
+
+    def events(self, job_id: str) -> tuple[EventView, ...]:
+        """Read what happened to a job, oldest first."""
+        return TypeAdapter(tuple[EventView, ...]).validate_python(self._json("GET", f"/v1/jobs/{job_id}/events"))
+
+    def trials(self, job_id: str) -> tuple[TrialView, ...]:
+        """Read a sweep's trials, oldest first."""
+        return TypeAdapter(tuple[TrialView, ...]).validate_python(self._json("GET", f"/v1/jobs/{job_id}/trials"))
+
+    def stop(self, job_id: str) -> JobView:
+        """Ask a job to stop; a second time is the same as once."""
+        return JobView.model_validate(self._json("POST", f"/v1/jobs/{job_id}/stop"))
+
+    def logs(self, job_id: str, follow: bool = False, attempt: int | None = None) -> Iterator[str]:
+        """Read a job's output in pieces; following, until it ends, through restarts of the platform.
+
+        Raises:
+            TemporaryError: the platform did not come back for a minute.
+        """
+        params: dict[str, Any] = {"attempt": attempt} if attempt else {}
+        if not follow:
+            yield self._connection.send("GET", f"/v1/jobs/{job_id}/logs", params=params).text
+            return
+        offset, deadline = 0, time.monotonic() + 60
+        while True:
+            try:
+                with self._connection.stream(
+                    f"/v1/jobs/{job_id}/logs", follow="true", offset=offset, **params
+                ) as answer:
+                    for text in answer.iter_text():
+                        offset += len(text.encode())
+                        deadline = time.monotonic() + 60
+                        yield text
+                return
+            except TemporaryError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+
+    def wait(
+        self, job_id: str, timeout: float | None = None, on_change: Callable[[JobView], None] | None = None
+    ) -> JobView:
+        """Wait until a job has ended, and give it.
+
+        Args:
+            job_id: which job.
+            timeout: seconds; None waits as long as it takes.
+            on_change: called with the job each time it was looked at.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on all the same.
+        """
+
+        def look() -> JobView | None:
+            job = self.job(job_id)
+            if on_change:
+                on_change(job)
+            return job if job.state.is_terminal else None
+
+        return _poll(look, timeout, f"job {job_id} has not ended")
+
+    # Models
+
+    def models(self) -> tuple[ModelView, ...]:
+        """List registered models."""
+        return TypeAdapter(tuple[ModelView, ...]).validate_python(self._json("GET", "/v1/models"))
+
+    def versions(self, model: str) -> tuple[ModelVersionView, ...]:
+        """List a model's versions, newest first."""
+        return TypeAdapter(tuple[ModelVersionView, ...]).validate_python(
+            self._json("GET", f"/v1/models/{model}/versions")
+        )
+
+    def promote(self, model: str, version: int | None = None) -> ModelView:
+        """Make a version (the newest without one) the champion; the old champion is kept for the way back."""
+        body = PromotionSpec(version=version).model_dump()
+        return ModelView.model_validate(self._json("POST", f"/v1/models/{model}/promote", json=body))
+
+    def rollback(self, model: str) -> ModelView:
+        """Make the previous champion the champion again."""
+        answer = self._connection.send("POST", f"/v1/models/{model}/rollback", repeatable=False)
+        return ModelView.model_validate(answer.json())
+
+    # Deployments
+
+    def deploy(self, name: str, spec: DeploymentSpec) -> DeploymentView:
+        """Create or change a deployment; it answers when it is READY."""
+        return DeploymentView.model_validate(
+            self._json("PUT", f"/v1/deployments/{name}", json=spec.model_dump(mode="json"))
+        )
+
+    def deployments(self) -> tuple[DeploymentView, ...]:
+        """List deployments."""
+        return TypeAdapter(tuple[DeploymentView, ...]).validate_python(self._json("GET", "/v1/deployments"))
+
+    def deployment(self, name: str) -> DeploymentView:
+        """Read one deployment."""
+        return DeploymentView.model_validate(self._json("GET", f"/v1/deployments/{name}"))
+
+    def undeploy(self, name: str) -> None:
+        """Delete a deployment; nothing happens when it is gone already."""
+        self._connection.send("DELETE", f"/v1/deployments/{name}")
+
+    def wait_deployed(self, name: str, version: int | None = None, timeout: float | None = None) -> DeploymentView:
+        """Wait until a deployment answers (with the given model version), or has failed, and give it.
+
+        Raises:
+            TimeoutError: neither happened in time.
+        """
+
+        def look() -> DeploymentView | None:
+            deployment = self.deployment(name)
+            if deployment.state is DeploymentState.FAILED:
+                return deployment
+            answers = deployment.state is DeploymentState.READY
+            return deployment if answers and version in (None, deployment.served_version) else None
+
+        return _poll(look, timeout, f"deployment {name} is not ready")
+
+    def predict(self, deployment: str, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Ask a deployment for predictions by the Open Inference Protocol v2.
+
+        Args:
+            deployment: its name.
+            inputs: NumPy arrays by input name; the deployment's metadata lists names, dtypes and shapes.
+
+        Returns:
+            Flat lists of values, in row-major order, by output name.
+        """
+        body = {
+            "inputs": [
+                {"name": name, "shape": list(array.shape), "datatype": _datatype(array), "data": array.ravel().tolist()}
+                for name, array in inputs.items()
+            ]
+        }
+        answer = self._json("POST", f"/v2/models/{deployment}/infer", json=body)
+        return {output["name"]: output["data"] for output in answer["outputs"]}
+
+    # Cluster
+
+    def cluster(self) -> ClusterView:
+        """Count the workers of every worker group."""
+        return ClusterView.model_validate(self._json("GET", "/v1/cluster"))
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return self._connection.send(method, path, **options).json()
+
+    def _with_package(self, spec: SpecLike, working_dir: Path | str | None) -> dict[str, Any]:
+        fields = _fields(spec)
+        if working_dir is None:
+            return fields
+        with packed(Path(working_dir)) as file:
+            chunks = file.read()
+        answer = self._json("POST", "/v1/packages", content=chunks, headers={"Content-Type": "application/zip"})
+        return {**fields, "working_dir": answer["package"]}
+
+
+def _fields(spec: SpecLike) -> dict[str, Any]:
+    if isinstance(spec, (TrainSpec, SweepSpec)):
+        return spec.model_dump(mode="json")
+    if isinstance(spec, (str, Path)):
+        spec = yaml.safe_load(Path(spec).read_text())
+    return {"kind": "train", **spec}
+
+
+def _datatype(array: Any) -> str:
+    kinds = {"f": "FP", "i": "INT", "u": "UINT"}
+    kind = array.dtype.kind
+    return f"{kinds[kind]}{8 * array.dtype.itemsize}" if kind in kinds else ("BOOL" if kind == "b" else "BYTES")
+
+
+def _poll(look: Callable[[], T | None], timeout: float | None, complaint: str) -> T:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while (found := look()) is None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"{complaint} after {timeout:g} s")
+        time.sleep(_POLL_SECONDS)
+    return found

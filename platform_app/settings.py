@@ -1,0 +1,31 @@
+"""Configuration of the control plane, read from the environment (`SLIPWAY_…`) by the entry points and passed down."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the control plane keeps things and how it is reached. Constructed in an entry point, never at import."""
+
+    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, use_attribute_docstrings=True)
+
+    database_url: str
+    """SQLAlchemy URL: `sqlite:////absolute/path` or `postgresql+psycopg://…`."""
+    storage: str = Field(pattern=r"^/")
+    """Absolute path of the shared filesystem, the same on every node."""
+    tracking_uri: str
+    """MLflow, as reached from the cluster."""
+    token_digests: tuple[str, ...] = Field(min_length=1)
+    """SHA-256 (hexadecimal) of each API token, as a JSON list."""
+    ray_dashboard_url: str = "http://127.0.0.1:8265"
+    http_host: str = "127.0.0.1"
+    """What Serve listens on; `0.0.0.0` in a pod."""
+    http_port: int = Field(ge=1, le=65535, default=8000)
+    catalog: Path | None = None
+    """A catalog file; absent: the one that comes with Slipway."""
+    package_limit_bytes: int = Field(ge=1, default=256 * 1024 * 1024)
+    """Largest working directory (zipped) that is taken: 256 MiB."""
+    tick_seconds: float = Field(gt=0, default=0.5)
+    """Pause between two passes of the reconciler."""

@@ -1,0 +1,78 @@
+"""Files that several machines see: whole or not there."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from platform_app.adapters.shared_storage import SharedStorage
+from platform_app.errors import InvalidRequest
+from platform_app.specs import AttemptReport, AttemptStatus, report_path
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return SharedStorage(str(tmp_path))
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def test_a_report_is_none_until_there_is_one(storage, tmp_path):
+    assert storage.report("j-1", 1) is None
+    path = Path(report_path(str(tmp_path), "j-1", 1))
+    path.parent.mkdir()
+    path.write_text(AttemptReport(status=AttemptStatus.RUNNING).model_dump_json())
+    assert storage.report("j-1", 1) == AttemptReport(status=AttemptStatus.RUNNING)
+
+
+def test_a_report_that_cannot_be_read_counts_as_none(storage, tmp_path):
+    path = Path(report_path(str(tmp_path), "j-1", 1))
+    path.parent.mkdir()
+    path.write_text('{"status": "run')
+    assert storage.report("j-1", 1) is None
+
+
+def test_a_kept_log_is_given_back_as_it_was(storage):
+    assert storage.log("j-1", 1) is None
+    storage.keep_log("j-1", 1, "héllo\n")
+    storage.keep_log("j-1", 1, "héllo\nagain\n")
+    assert storage.log("j-1", 1) == "héllo\nagain\n"
+
+
+def test_the_same_zip_is_stored_once_under_its_digest(storage, tmp_path):
+    body = zipped(**{"train.py": "x = 1"})
+    names = {storage.add_package([body[:10], body[10:]], 10_000) for _ in range(2)}
+    assert len(names) == 1
+    uri = storage.package_uri(names.pop())
+    assert uri is not None
+    assert Path(uri.removeprefix("file://")).read_bytes() == body
+    assert len(list((tmp_path / "packages").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"not a zip", "not a zip file"),
+        (zipped(**{"../../etc/passwd": "x"}), "lead outside"),
+        (zipped(**{"/etc/passwd": "x"}), "lead outside"),
+        (zipped(**{"jobs/mine.py": "x"}), "top-level jobs would hide"),
+        (zipped(**{"serve.py": "x"}), "top-level serve would hide"),
+        (zipped(a="x" * 20_000), "larger than the limit"),
+    ],
+)
+def test_a_refused_package_says_why_and_leaves_nothing(storage, tmp_path, body, words):
+    with pytest.raises(InvalidRequest, match=words):
+        storage.add_package([body], 10_000)
+    assert list((tmp_path / "packages").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["package:" + "0" * 64, "package:../../x", "file:///etc/passwd", ""])
+def test_a_package_that_is_not_there_has_no_uri(storage, name):
+    assert storage.package_uri(name) is None
