@@ -15,7 +15,13 @@ T = TypeVar("T")
 class View(BaseModel):
     """Something the API answers; fields may be added in later versions, so readers ignore what they do not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        # A metric may be NaN; JSON has no such number, so it is written as the string that a float is read from.
+        ser_json_inf_nan="strings",
+        use_attribute_docstrings=True,
+    )
 
 
 class Page(View, Generic[T]):

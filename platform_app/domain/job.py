@@ -162,6 +162,8 @@ class Job:
     def ended(self, reason: Reason, now: datetime, message: str = "") -> "Job":
         """Give this job after its attempt ended for a reason; the next state follows from the reason."""
         moved = replace(self.moved(reason.next_state, now, message), reason=reason)
+        if not self.state.holds_capacity:
+            return moved  # Its attempts, if any, have ended before, each for a reason of its own.
         return self._with_attempt(moved, ended_at=now, reason=reason, message=message)
 
     @staticmethod

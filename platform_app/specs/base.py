@@ -13,9 +13,9 @@ ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_
 
 
 class Spec(BaseModel):
-    """A value a user wrote: immutable, and refused when it holds a field that nobody knows."""
+    """A value a user wrote: immutable, and refused when it holds a field that nobody knows or what JSON cannot hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def digest(spec: Spec) -> str:

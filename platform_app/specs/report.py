@@ -6,6 +6,8 @@ folder and on NFS, and needs neither to be up while the other is.
 
 from enum import StrEnum
 
+from pydantic import ConfigDict
+
 from platform_app.specs.base import Spec
 
 
@@ -34,6 +36,9 @@ class FailureCause(StrEnum):
 
 class Progress(Spec):
     """How much is done, in steps for a training run and in trials for a sweep."""
+
+    # A loss may be NaN; JSON has no such number, so it is written as the string that a float is read from.
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="strings")
 
     done: int = 0
     total: int
