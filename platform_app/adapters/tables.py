@@ -1,0 +1,195 @@
+"""The tables, and the one place where rows become domain values and domain values rows.
+
+Portable SQL types only: SQLite on a laptop and PostgreSQL on a cluster hold the same schema. What is desired is
+kept as the spec's own JSON; what is searched, ordered or guarded by is a column.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
+from platform_app.specs import DeploymentSpec, job_spec_adapter
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment with its zone. SQLite keeps no zone, so what is written is UTC and what is read is given UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Take any moment that has a zone; one without would be a guess."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a moment without a zone: {value}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Give the moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    # Constraints have names, so that a later migration can change them in either database.
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reason", String(64)),
+    Column("message", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("idempotency_key", String(255), unique=True),
+    Column("version", Integer, nullable=False),
+    # A page is a range of one of these, whatever the table's size.
+    Index(None, "created_at", "id"),
+    Index(None, "state", "created_at", "id"),
+    Index(None, "kind", "created_at", "id"),
+    Index(None, "name", "created_at", "id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("reason", String(64)),
+    Column("message", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Index(None, "job_id", "id"),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("target_version", Integer),
+    Column("applied_digest", String(64)),
+    Column("served_version", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """Give a job as a row of `jobs`."""
+    return {
+        "id": job.id,
+        "name": job.spec.name,
+        "kind": job.spec.kind,
+        "spec": job.spec.model_dump_json(),
+        "state": job.state,
+        "reason": job.reason,
+        "message": job.message,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "idempotency_key": job.idempotency_key,
+        "version": job.version,
+    }
+
+
+def job_of(row: RowMapping, its_attempts: Iterable[RowMapping]) -> Job:
+    """Read a job from its row and those of its attempts, oldest first."""
+    return Job(
+        id=row["id"],
+        spec=job_spec_adapter.validate_json(row["spec"]),
+        created_at=row["created_at"],
+        state=JobState(row["state"]),
+        reason=row["reason"] and Reason(row["reason"]),
+        message=row["message"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        attempts=tuple(attempt_of(attempt) for attempt in its_attempts),
+        idempotency_key=row["idempotency_key"],
+        version=row["version"],
+    )
+
+
+def attempt_row(job_id: str, attempt: Attempt) -> dict[str, Any]:
+    """Give an attempt as a row of `attempts`."""
+    return {"job_id": job_id, **vars(attempt)}
+
+
+def attempt_of(row: RowMapping) -> Attempt:
+    """Read an attempt from its row."""
+    fields = {name: value for name, value in row.items() if name != "job_id"}
+    return Attempt(**{**fields, "reason": row["reason"] and Reason(row["reason"])})
+
+
+def event_row(job_id: str, event: Event) -> dict[str, Any]:
+    """Give an event as a row of `events`; the database numbers it."""
+    return {"job_id": job_id, **vars(event)}
+
+
+def event_of(row: RowMapping) -> Event:
+    """Read an event from its row."""
+    return Event(at=row["at"], kind=row["kind"], message=row["message"])
+
+
+def deployment_row(deployment: Deployment) -> dict[str, Any]:
+    """Give a deployment as a row of `deployments`."""
+    return {**vars(deployment), "spec": deployment.spec.model_dump_json()}
+
+
+def deployment_of(row: RowMapping) -> Deployment:
+    """Read a deployment from its row."""
+    spec = DeploymentSpec.model_validate_json(row["spec"])
+    return Deployment(**{**row, "spec": spec, "state": DeploymentState(row["state"])})
