@@ -9,7 +9,7 @@ from platform_app.domain.job import Job
 from platform_app.ports import RayJobRequest
 from platform_app.specs import ServedModel, digest
 
-_JOB_ENV = {
+JOB_ENV = {
     # Train reports are read once each such interval (2 s by default): `report()` waits for it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # The default of 60 s is less than a GPU node takes to boot.
@@ -17,6 +17,7 @@ _JOB_ENV = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
 }
+"""Environment of every job; a cluster's head has it too, for jobs that are submitted straight to Ray."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def ray_job(job: Job, context: LaunchContext, working_dir_uri: str | None) -> Ra
         raise ValueError(f"{job.id} has no attempt to render")
     runtime_env: dict[str, Any] = {
         "env_vars": {
-            **_JOB_ENV,
+            **JOB_ENV,
             **job.spec.env_vars,
             "MLFLOW_TRACKING_URI": context.tracking_uri,
             "SLIPWAY_STORAGE": context.storage,
