@@ -82,7 +82,7 @@ class DeploymentStore(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Forget one; nothing happens when it is gone already."""
+        """Forget one that is DELETING; nothing happens when it is gone already, or was wanted again meanwhile."""
         ...
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from platform_app.adapters.tables import deployment_of, deployment_row, deployments
 from platform_app.adapters.transactions import transaction
-from platform_app.domain.deployment import Deployment
+from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.errors import StaleWrite
 
 
@@ -43,9 +43,10 @@ class SqlDeploymentStore:
         return saved
 
     def delete(self, name: str) -> None:
-        """Forget one; nothing happens when it is gone already."""
+        """Forget one that is DELETING; nothing happens when it is gone already, or was wanted again meanwhile."""
+        going = and_(deployments.c.name == name, deployments.c.state == DeploymentState.DELETING)
         with transaction(self._engine) as connection:
-            connection.execute(delete(deployments).where(deployments.c.name == name))
+            connection.execute(delete(deployments).where(going))
 
     def _add(self, deployment: Deployment) -> None:
         try:

@@ -80,10 +80,10 @@ class SqlJobStore:
     def live(self) -> Sequence[Job]:
         """Read every job that is not terminal, oldest first; only those that changed since the last call are parsed."""
         with transaction(self._engine) as connection:
-            versions = connection.execute(select(jobs.c.id, jobs.c.version).where(jobs.c.state.in_(_LIVE)))
-            known = {job_id: version for job_id, version in versions}
-            kept = {job_id: job for job_id, job in self._live.items() if known.get(job_id) == job.version}
-            changed = _read(connection, [job_id for job_id in known if job_id not in kept])
+            rows = connection.execute(select(jobs.c.id, jobs.c.version).where(jobs.c.state.in_(_LIVE)))
+            versions = {row.id: row.version for row in rows}
+            kept = {job_id: job for job_id, job in self._live.items() if versions.get(job_id) == job.version}
+            changed = _read(connection, [job_id for job_id in versions if job_id not in kept])
         # A job can end between the two statements.
         self._live = kept | {job_id: job for job_id, job in changed.items() if not job.state.is_terminal}
         return sorted(self._live.values(), key=lambda job: (job.created_at, job.id))

@@ -1,0 +1,159 @@
+"""One pass over the jobs: admit, submit, follow, stop."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from platform_app.domain.admission import Decision, decide
+from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.errors import PermanentError, TemporaryError
+from platform_app.launch import LaunchContext, ray_job
+from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage
+from platform_app.reconciler.isolation import isolated
+from platform_app.reconciler.verdict import Ending, Step, ending, lost, step
+from platform_app.specs import Catalog
+
+_log = logging.getLogger(__name__)
+
+_TAIL_LINES = 40
+_MESSAGES_PER_PASS = 100
+"""Waiting jobs whose message is refreshed in one pass; a long queue must not fill the pass with writes."""
+_LOG_PATIENCE = timedelta(minutes=1)
+"""How long an ended attempt waits for its log and report to be readable before it is recorded without them."""
+
+
+class JobPass:
+    """Brings what runs nearer to what is wanted. Everything it does may be done twice."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runner: JobRunner,
+        storage: Storage,
+        catalog: Catalog,
+        context: LaunchContext,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._storage = storage
+        self._catalog = catalog
+        self._context = context
+        self._clock = clock
+        self._unread_since: dict[str, datetime] = {}
+        """Ended attempts whose log or report could not be read, by submission id."""
+
+    def run(self, may_act: Callable[[], bool]) -> None:
+        """Make one pass.
+
+        Args:
+            may_act: asked before each act; the pass ends when it says no.
+
+        Raises:
+            TemporaryError: the store or the runner is away.
+        """
+        # The store is read first: what it says is running was submitted before the runner is asked.
+        live = self._store.live()
+        seen = self._runner.observe()
+        held = [job for job in live if job.state.holds_capacity]
+        for job in held:
+            if not may_act():
+                return
+            with isolated(job.id):
+                self._follow(job, seen.get(job.submission_id or ""))
+        self._admit([job for job in live if job.state is JobState.QUEUED], held, may_act)
+        self._stop_strays({job.submission_id for job in held}, seen)
+
+    def _follow(self, job: Job, seen: RayJobObservation | None) -> None:
+        match step(job, seen):
+            case Step.SUBMIT:
+                self._submit(job)
+            case Step.STOP:
+                self._runner.stop(job.submission_id or "")
+            case Step.RUNS:
+                self._save(job.running(self._clock.now()), f"attempt {len(job.attempts)} runs")
+            case Step.LOST:
+                self._end(job, lost(job))
+            case Step.END if seen:
+                self._account(job, seen)
+
+    def _admit(self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool]) -> None:
+        tiers = {tier.name for tier in self._catalog.tiers}
+        known = [job for job in queue if job.spec.tier in tiers]
+        refreshed = 0
+        for decision in decide(known, held, self._catalog):
+            if decision.placement:
+                if not may_act():
+                    return
+                with isolated(decision.job.id):
+                    self._start(decision)
+            elif decision.message != decision.job.message and refreshed < _MESSAGES_PER_PASS:
+                refreshed += 1
+                with isolated(decision.job.id):
+                    self._store.save(replace(decision.job, message=decision.message))
+        for job in queue:
+            message = f"waits: the catalog has no tier {job.spec.tier!r} any more"
+            if job.spec.tier not in tiers and job.message != message:
+                with isolated(job.id):
+                    self._store.save(replace(job, message=message))
+
+    def _start(self, decision: Decision) -> None:
+        """Save the attempt, then start it: a platform that dies in between starts it when it is back."""
+        where = ", ".join(f"{share.training_workers} on {share.group}" for share in decision.placement or ())
+        admitted = decision.job.admitted(self._clock.now())
+        self._submit(self._save(admitted, f"attempt {len(admitted.attempts)} is started: {where}"))
+
+    def _submit(self, job: Job) -> None:
+        package = job.spec.working_dir
+        uri = self._storage.package_uri(package) if package else None
+        try:
+            if package and uri is None:
+                raise PermanentError(f"its working directory {package} is gone: upload it and submit again")
+            self._runner.submit(ray_job(job, self._context, uri))
+        except PermanentError as error:
+            self._end(job, Ending(Reason.SUBMISSION_REFUSED, str(error)))
+
+    def _account(self, job: Job, seen: RayJobObservation) -> None:
+        """Record the end of an attempt, once its log is kept and its report read."""
+        number, submission_id = len(job.attempts), job.submission_id or ""
+        output, report = None, None
+        try:
+            report = self._storage.report(job.id, number)
+            output = self._runner.logs(submission_id)
+            if output is not None:
+                self._storage.keep_log(job.id, number, output)
+        except (TemporaryError, OSError) as error:
+            now = self._clock.now()
+            if now - self._unread_since.setdefault(submission_id, now) < _LOG_PATIENCE:
+                _log.warning("%s has ended, but its log or report cannot be read yet: %s", submission_id, error)
+                return
+        self._unread_since.pop(submission_id, None)
+        self._end(job, ending(job, seen, report), output)
+
+    def _end(self, job: Job, why: Ending, output: str | None = None) -> None:
+        now = self._clock.now()
+        if why.reason is Reason.STOPPED_BY_USER and job.state is not JobState.STOPPING:
+            job = job.moved(JobState.STOPPING, now)
+        ended = job.ended(why.reason, now, why.message)
+        text = f"attempt {len(job.attempts)}: {why.reason}" + (f": {why.message}" if why.message else "")
+        happened = [Event(now, ended.state, text)]
+        if output and ended.state is JobState.FAILED:
+            happened.append(Event(now, "log-tail", "\n".join(output.splitlines()[-_TAIL_LINES:])))
+        self._store.save(ended, happened)
+
+    def _stop_strays(self, wanted: set[str | None], seen: Mapping[str, RayJobObservation]) -> None:
+        """Stop attempts that run although the ledger has ended them: one was started after the platform gave it up."""
+        for submission_id, observation in seen.items():
+            alive = observation.status in (RayJobStatus.PENDING, RayJobStatus.RUNNING)
+            if not alive or submission_id in wanted:
+                continue
+            job = self._store.get(submission_id.rpartition("-")[0])
+            # Jobs that came by `ray job submit` are nobody's strays.
+            if job and not (job.state.holds_capacity and job.submission_id == submission_id):
+                _log.warning("%s runs although %s is %s: stopping it", submission_id, job.id, job.state)
+                with isolated(submission_id):
+                    self._runner.stop(submission_id)
+
+    def _save(self, job: Job, message: str) -> Job:
+        return self._store.save(job, [Event(self._clock.now(), job.state, message)])

@@ -1,0 +1,76 @@
+"""What an observation means for a job: a function of values, the rule that the reconciler acts by."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from platform_app.domain.job import Job, JobState, Reason
+from platform_app.ports import RayJobObservation, RayJobStatus
+from platform_app.specs import AttemptReport
+
+LOST_CLUSTERS = 10
+"""Clusters that a job may lose before something about the job itself is suspected."""
+
+
+class Step(StrEnum):
+    """What to do about a job that holds capacity."""
+
+    NOTHING = "nothing"
+    SUBMIT = "submit"
+    """The runner does not know the attempt yet."""
+    STOP = "stop"
+    """Ask the runner once more."""
+    RUNS = "runs"
+    """Record that the attempt has started."""
+    END = "end"
+    """The runner says that the attempt has ended; why is in its report."""
+    LOST = "lost"
+    """The runner knew the attempt and knows it no more."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why an attempt ended, for the ledger and for a person."""
+
+    reason: Reason
+    message: str = ""
+
+
+def step(job: Job, seen: RayJobObservation | None) -> Step:
+    """Decide what to do about a job that holds capacity.
+
+    Args:
+        job: PENDING, RUNNING or STOPPING.
+        seen: what the runner says of its newest attempt; None when it knows nothing of it.
+    """
+    if seen is None:
+        return Step.SUBMIT if job.state is JobState.PENDING else Step.LOST
+    if seen.status not in (RayJobStatus.PENDING, RayJobStatus.RUNNING):
+        return Step.END
+    if job.state is JobState.STOPPING:
+        return Step.STOP
+    if job.state is JobState.PENDING and seen.status is RayJobStatus.RUNNING:
+        return Step.RUNS
+    return Step.NOTHING
+
+
+def lost(job: Job) -> Ending:
+    """Say how an attempt ended that went away with its cluster."""
+    if job.state is JobState.STOPPING:
+        return Ending(Reason.STOPPED_BY_USER, "stopped; the cluster knows nothing of it")
+    losses = 1 + sum(attempt.reason is Reason.CLUSTER_LOST for attempt in job.attempts)
+    if losses >= LOST_CLUSTERS:
+        return Ending(Reason.DRIVER_FAILED, f"the cluster was lost {losses} times while this job ran: see its log")
+    return Ending(Reason.CLUSTER_LOST, "the cluster was lost; it continues from its last checkpoint")
+
+
+def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> Ending:
+    """Say why an attempt ended that the runner says has ended."""
+    if seen.status is RayJobStatus.SUCCEEDED:
+        return Ending(Reason.COMPLETED)
+    if job.state is JobState.STOPPING or seen.status is RayJobStatus.STOPPED:
+        asked = job.state is JobState.STOPPING
+        return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
+    if report and report.cause:
+        return Ending(Reason(report.cause.value), report.message)
+    detail = f": {seen.message}" if seen.message else ""
+    return Ending(Reason.DRIVER_FAILED, f"the driver ended without giving a reason{detail}")

@@ -1,0 +1,148 @@
+"""Jobs: submit, look, stop. A request writes what is wanted and returns; the reconciler runs it."""
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from platform_app.domain import capacity
+from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.validation import nearest
+from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound, TemporaryError
+from platform_app.launch import LaunchContext, ray_job
+from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage
+from platform_app.services.guarded import again_when_stale
+from platform_app.specs import AttemptReport, Catalog, SweepSpec, TrainSpec, digest
+from platform_app.views import EventView, JobView, Page, PlanView, ShareView, TrialView
+
+_LONGEST_ENTRYPOINT = 120_000
+"""Bytes. Linux takes no program argument of 128 KiB, and the spec is one of them."""
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_job_id(name: str) -> str:
+    """Make an id for a job: its name and six random characters."""
+    return f"{name}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+
+
+def stored_job(store: JobStore, job_id: str) -> Job:
+    """Read a job that someone asks for. Raises NotFound."""
+    job = store.get(job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id!r}: see GET /v1/jobs")
+    return job
+
+
+class Jobs:
+    """The use cases of jobs."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        storage: Storage,
+        registry: ModelRegistry,
+        catalog: Catalog,
+        context: LaunchContext,
+        clock: Clock,
+        new_id: Callable[[str], str] = new_job_id,
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._registry = registry
+        self._catalog = catalog
+        self._context = context
+        self._clock = clock
+        self._new_id = new_id
+
+    def submit(self, spec: TrainSpec | SweepSpec, idempotency_key: str | None = None) -> JobView:
+        """Store a job to be run; the same key and spec again give the job that is stored.
+
+        Raises:
+            InvalidRequest: it could never run; names the fields.
+            Conflict: the key was used for another spec.
+        """
+        job = Job(self._new_id(spec.name), spec, self._clock.now(), idempotency_key=idempotency_key)
+        self._rendered(job)
+        stored = self._store.add(job, [Event(job.created_at, JobState.QUEUED, "submitted")])
+        if digest(stored.spec) != digest(spec):
+            raise Conflict(
+                f"Idempotency-Key {idempotency_key!r} was used for {stored.id}, which has another spec: take a new key"
+            )
+        return self._view(stored)
+
+    def plan(self, spec: TrainSpec | SweepSpec) -> PlanView:
+        """Say what a submission would run, where and for how much. Raises InvalidRequest as `submit`."""
+        request = self._rendered(Job(self._new_id(spec.name), spec, self._clock.now()))
+        placement = capacity.place(capacity.demand(spec), self._catalog, {}) or ()
+        return PlanView(
+            spec=spec,
+            spec_digest=digest(spec),
+            submission_id=request.submission_id,
+            entrypoint=request.entrypoint,
+            runtime_env=dict(request.runtime_env),
+            placement=tuple(ShareView(**vars(share)) for share in placement),
+            price_per_hour=capacity.price_per_hour(placement, self._catalog),
+        )
+
+    def get(self, job_id: str) -> JobView:
+        """Show one job. Raises NotFound."""
+        return self._view(stored_job(self._store, job_id))
+
+    def list(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> Page[JobView]:
+        """Show a page of jobs, newest first. Raises InvalidRequest for a cursor that is not ours."""
+        jobs, following = self._store.list(wanted, limit, cursor)
+        return Page[JobView](items=tuple(self._view(job) for job in jobs), next_cursor=following)
+
+    def events(self, job_id: str) -> Sequence[EventView]:
+        """Show what happened to a job, oldest first. Raises NotFound."""
+        job = stored_job(self._store, job_id)
+        return [EventView.of(event) for event in self._store.events(job.id)]
+
+    def trials(self, job_id: str) -> Sequence[TrialView]:
+        """Show a sweep's trials, oldest first; a training run has none. Raises NotFound."""
+        job = stored_job(self._store, job_id)
+        return self._registry.trials(job.spec.experiment, job.id) if job.spec.kind == "sweep" else []
+
+    @again_when_stale
+    def stop(self, job_id: str) -> JobView:
+        """Ask a job to stop and give it as it is; a second time changes nothing. Raises NotFound."""
+        job = stored_job(self._store, job_id)
+        if job.state.is_terminal or job.state is JobState.STOPPING:
+            return self._view(job)
+        now = self._clock.now()
+        if job.state is JobState.QUEUED:
+            stopped = job.ended(Reason.STOPPED_BY_USER, now, "stopped before it began")
+        else:
+            stopped = job.moved(JobState.STOPPING, now, "was asked to stop")
+        return self._view(self._store.save(stopped, [Event(now, stopped.state, stopped.message)]))
+
+    def _rendered(self, job: Job) -> RayJobRequest:
+        """Give a queued job's first attempt as it would be sent. Raises InvalidRequest where it could never run."""
+        spec = job.spec
+        package = self._storage.package_uri(spec.working_dir) if spec.working_dir else None
+        request = ray_job(job.admitted(job.created_at), self._context, package)
+        problems = list(capacity.impossible(spec, self._catalog))
+        tiers = [tier.name for tier in self._catalog.tiers]
+        if spec.tier not in tiers:
+            problems.append(FieldProblem("tier", f"no such tier: {spec.tier!r}{nearest(spec.tier, tiers)}"))
+        if spec.working_dir and package is None:
+            problems.append(FieldProblem("working_dir", "no such package here: upload it first (POST /v1/packages)"))
+        if (size := len(request.entrypoint.encode())) > _LONGEST_ENTRYPOINT:
+            longest = max(type(spec).model_fields, key=lambda name: len(repr(getattr(spec, name))))
+            message = f"the command line would have {size} bytes of at most {_LONGEST_ENTRYPOINT}: put data in files"
+            problems.append(FieldProblem(longest, message))
+        if problems:
+            raise InvalidRequest(*problems)
+        return request
+
+    def _view(self, job: Job) -> JobView:
+        report = self._report(job)
+        if report is None:
+            return JobView.of(job)
+        return JobView.of(job, report.progress, report.mlflow_run_id, report.model_version)
+
+    def _report(self, job: Job) -> AttemptReport | None:
+        """Read the newest report: an attempt that has none yet continues what the one before it began."""
+        try:
+            reports = (self._storage.report(job.id, attempt.number) for attempt in reversed(job.attempts[-2:]))
+            return next((report for report in reports if report), None)
+        except (TemporaryError, OSError):
+            return None  # A job is shown also while its report cannot be read.

@@ -1,0 +1,85 @@
+"""The output of jobs: of an attempt that has ended as it was kept, of one that runs as it comes.
+
+A place in a log is a count of bytes from its beginning, the same for every reading: whoever was cut off asks again
+with the bytes seen so far and misses nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from platform_app.errors import NotFound, TemporaryError
+from platform_app.ports import JobRunner, JobStore, Storage
+from platform_app.services.jobs import stored_job
+
+_PAUSE_SECONDS = 1.0
+
+
+class Logs:
+    """The use cases of logs."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runner: JobRunner,
+        storage: Storage,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._storage = storage
+        self._sleep = sleep
+
+    def attempt(self, job_id: str, wanted: int | None = None) -> int:
+        """Give the attempt whose log is meant: the wanted one, else the newest, else the first that will be.
+
+        Raises:
+            NotFound: there is no such job, or it has no such attempt.
+        """
+        job = stored_job(self._store, job_id)
+        newest = max(1, len(job.attempts))
+        if wanted is not None and not 1 <= wanted <= newest:
+            raise NotFound(f"{job_id} has no attempt {wanted}; the newest is {newest}")
+        return wanted or newest
+
+    def read(self, job_id: str, attempt: int, offset: int = 0) -> bytes:
+        """Read an attempt's output so far, as UTF-8, from a number of bytes on; empty before it wrote any."""
+        return self._text(job_id, attempt).encode()[offset:]
+
+    async def follow(self, job_id: str, attempt: int, offset: int = 0) -> AsyncIterator[bytes]:
+        """Stream an attempt's output from a number of bytes on until the attempt ends, waiting for it to begin."""
+        seen = offset
+        while True:
+            # Whether it has ended is asked first: what is read after that is all there will ever be.
+            if await asyncio.to_thread(self._is_over, job_id, attempt):
+                if rest := await asyncio.to_thread(self.read, job_id, attempt, seen):
+                    yield rest
+                return
+            async for piece in self._tail(f"{job_id}-{attempt}", seen):
+                seen += len(piece)
+                yield piece
+            await self._sleep(_PAUSE_SECONDS)
+
+    async def _tail(self, submission_id: str, offset: int) -> AsyncIterator[bytes]:
+        """Stream what the runner has beyond an offset; ends when the runner ends it or is away."""
+        position = 0
+        try:
+            async for text in self._runner.tail(submission_id):
+                piece = text.encode()
+                unseen = piece[max(0, offset - position) :]
+                position += len(piece)
+                if unseen:
+                    yield unseen
+        except TemporaryError:
+            return
+
+    def _text(self, job_id: str, attempt: int) -> str:
+        kept = self._storage.log(job_id, attempt)
+        if kept is None:
+            kept = self._runner.logs(f"{job_id}-{attempt}")
+        return kept or ""
+
+    def _is_over(self, job_id: str, number: int) -> bool:
+        job = stored_job(self._store, job_id)
+        if number > len(job.attempts):
+            return job.state.is_terminal
+        return job.attempts[number - 1].ended_at is not None
