@@ -31,10 +31,6 @@ _COLUMN_DATATYPES = {
 class ModelDoesNotLoad(Exception):
     """A model version cannot serve. `str()` of one is a single line that says why."""
 
-    def __init__(self, model: str, version: int, cause: Exception) -> None:
-        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
-        super().__init__(f"{model} version {version} does not load: {reason}")
-
 
 class LoadedModel(Protocol):
     """A model that answers."""
@@ -70,7 +66,8 @@ def load_model(served: ServedModel) -> MlflowModel:
     try:
         return _load(served)
     except Exception as cause:
-        raise ModelDoesNotLoad(served.spec.model, served.version, cause) from cause
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
+        raise ModelDoesNotLoad(f"{served.spec.model} version {served.version} does not load: {reason}") from cause
 
 
 def _load(served: ServedModel) -> MlflowModel:
