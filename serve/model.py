@@ -7,7 +7,6 @@ to deploy it, and runs no model's code.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,23 +63,28 @@ def load_model(served: ServedModel) -> MlflowModel:
         ModelDoesNotLoad: it is not there, cannot be unpickled here, or has a signature that the protocol cannot carry.
     """
     try:
-        return _load(served)
+        return open_model(_fetch(served), served)
     except Exception as cause:
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise ModelDoesNotLoad(f"{served.spec.model} version {served.version} does not load: {reason}") from cause
 
 
-def _load(served: ServedModel) -> MlflowModel:
+def _fetch(served: ServedModel) -> str:
     import mlflow
-    from mlflow.models import Model
 
     # Flavors read some things by the global URI; this process serves one model and nothing else.
     mlflow.set_tracking_uri(served.tracking_uri)
     mlflow.set_registry_uri(served.tracking_uri)
     uri = f"models:/{served.spec.model}/{served.version}"
     # Not deleted while the replica lives: some flavors read their files late.
-    folder = mlflow.artifacts.download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix="slipway-model-"))
-    description = Model.load(Path(folder))
+    return str(mlflow.artifacts.download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix="slipway-model-")))
+
+
+def open_model(folder: str, served: ServedModel) -> MlflowModel:
+    """Bring a model that MLflow saved in a folder into memory. Raises what its flavor raises."""
+    from mlflow.models import Model
+
+    description = Model.load(folder)
     inputs = description.get_input_schema()
     metadata = ModelMetadata(
         name=served.deployment,
