@@ -1,1 +1,1 @@
-"""Jobs to start from, and a tour of them all: `python -m jobs.examples.demo`."""
+"""Specs to submit and, beside them, the user code that they name."""

@@ -1,0 +1,90 @@
+"""The interface that users write against: a function `config -> Workload` says what to train; `jobs.loop` says how.
+
+    def make(config: dict[str, Any]) -> Workload:
+        model = torch.nn.Linear(64, 10)
+        return Workload(
+            model=model,
+            train_dataset=...,
+            eval_dataset=...,
+            optimizer=torch.optim.SGD(model.parameters(), lr=config["lr"]),
+            loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1]),
+            evaluate=lambda model, batch: {"accuracy": (model(batch[0]).argmax(1) == batch[1]).float().mean()},
+            example_input=torch.zeros(1, 64),
+        )
+
+The function runs in every training worker, with the same config and the same random seed. It neither moves anything
+to a device nor shards anything: the loop does.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import Dataset
+
+from jobs.failure import JobFailed, describe
+from platform_app.specs import FailureCause
+
+Batch = Any
+"""Samples of a dataset, stacked by torch's default collation, on the model's device."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What to train."""
+
+    model: nn.Module
+    """Takes a tensor like `example_input`; what it gives for one is what the served model answers."""
+    train_dataset: Dataset[Any]
+    """Map-style: has `len()` and `[index]`."""
+    eval_dataset: Dataset[Any]
+    """Map-style; read whole after every epoch."""
+    optimizer: Optimizer
+    """Over the parameters of `model`."""
+    loss: Callable[[nn.Module, Batch], Tensor]
+    """Mean loss over the samples of a batch, a scalar. Minimised, and reported over `eval_dataset` as `loss`."""
+    evaluate: Callable[[nn.Module, Batch], Mapping[str, Tensor | float]]
+    """Metrics over a batch, each a mean over its samples; averaged exactly over `eval_dataset`."""
+    example_input: Tensor
+    """A few samples as the model takes them, the batch dimension first; becomes the served model's signature."""
+    lr_scheduler: LRScheduler | None = None
+    """Stepped after every epoch."""
+    num_data_workers: int = 0
+    """Processes that read samples ahead of each training worker; 0 reads them in the training worker itself."""
+
+
+def load_object(path: str, field: str) -> Any:
+    """Import `module:attr`.
+
+    Args:
+        path: what to import.
+        field: the spec's field that names it, for the message.
+
+    Raises:
+        JobFailed: `import-failed`, with the reason.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # an import runs a user's module, which may raise anything
+        raise JobFailed(FailureCause.IMPORT_FAILED, f"{field} {path} cannot be imported: {describe(error)}") from error
+    if not callable(found):
+        raise JobFailed(FailureCause.IMPORT_FAILED, f"{field} {path} is not a function but a {type(found).__name__}")
+    return found
+
+
+def load_workload(path: str, config: Mapping[str, Any]) -> Workload:
+    """Import a workload's function and call it; what the function itself raises is passed on as it is.
+
+    Raises:
+        JobFailed: `import-failed`: it cannot be imported, or what it returns is not a `Workload`.
+    """
+    made = load_object(path, "workload")(dict(config))
+    if not isinstance(made, Workload):
+        message = f"workload {path} must return a jobs.workload.Workload; it returned a {type(made).__name__}"
+        raise JobFailed(FailureCause.IMPORT_FAILED, message)
+    return made
