@@ -45,7 +45,7 @@ class SqlJobStore:
                 connection.execute(insert(jobs).values(job_row(job)))
                 _append(connection, job.id, happened)
         except IntegrityError as error:
-            stored = self._with_key(job.idempotency_key)
+            stored = self._with_key(job.idempotency_key) if job.idempotency_key else None
             if stored is None:
                 raise Conflict(f"there is a job {job.id} already") from error
             return stored
@@ -105,7 +105,7 @@ class SqlJobStore:
             rows = connection.execute(select(events).where(events.c.job_id == job_id).order_by(events.c.id))
             return [event_of(row) for row in rows.mappings()]
 
-    def _with_key(self, key: str | None) -> Job | None:
+    def _with_key(self, key: str) -> Job | None:
         with transaction(self._engine) as connection:
             found = connection.scalar(select(jobs.c.id).where(jobs.c.idempotency_key == key))
             return _read(connection, [found]).get(found) if found else None

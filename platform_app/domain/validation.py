@@ -62,11 +62,9 @@ def _explain(error: Mapping[str, Any], path: Sequence[str], owner: Any) -> tuple
             field = context["discriminator"].strip("'")
             return ".".join((*path, field)), f"required, one of: {', '.join(_tags(owner, field))}", ""
         case "union_tag_invalid":
-            field, tags = context["discriminator"].strip("'"), re.findall(r"'([^']*)'", context["expected_tags"])
-            message = (
-                f"expected one of {context['expected_tags']}; got {context['tag']!r}{nearest(context['tag'], tags)}"
-            )
-            return ".".join((*path, field)), message, ""
+            field, tag = context["discriminator"].strip("'"), context["tag"]
+            hint = _did_you_mean(tag, _quoted(context["expected_tags"]))
+            return ".".join((*path, field)), f"expected one of {context['expected_tags']}", f"; got {tag!r}{hint}"
         case "enum" | "literal_error":
             hint = _did_you_mean(error["input"], _quoted(context["expected"]))
             return ".".join(path), f"expected {context['expected']}", f"; got {_shown(error['input'])}{hint}"

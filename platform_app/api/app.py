@@ -1,0 +1,77 @@
+"""The FastAPI app: routers, errors, security and the API's description."""
+
+from collections.abc import Collection
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
+
+from platform_app.api import deployments, jobs, models, platform
+from platform_app.api.middleware import Authentication, BodyLimit, Failsafe
+from platform_app.api.problems import ProblemView, documented, install
+from platform_app.api.services import Services
+
+_JSON_LIMIT = 2**20
+"""Bytes; a spec is a few thousand."""
+
+_DESCRIPTION = """\
+Submit Ray Train jobs and Ray Tune sweeps, follow them, promote models and serve them.
+
+Every route but health needs `Authorization: Bearer TOKEN` (or Ray's `X-Ray-Authorization`). What goes wrong is told as
+`application/problem+json` (RFC 9457) with a stable `code`, and `errors` that name the fields.
+"""
+
+# For the description alone: `Authentication` refuses before a route is looked for.
+_bearer = Security(HTTPBearer(auto_error=False, description="A token of this platform."))
+
+
+def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
+    """Build the API.
+
+    Args:
+        services: the use cases behind it.
+        token_digests: SHA-256 (hexadecimal) of the tokens that are let in.
+    """
+    app = FastAPI(
+        title="Slipway",
+        version=version("slipway"),
+        description=_DESCRIPTION,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.services = services
+    install(app)
+    for router in (jobs.router, models.router, deployments.router, platform.router):
+        app.include_router(
+            router,
+            dependencies=[_bearer],
+            responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
+        )
+    app.include_router(platform.health)
+    # Each wraps those before it: the failsafe is the outermost.
+    app.add_middleware(
+        BodyLimit, limit_bytes=_JSON_LIMIT, limits={platform.PACKAGES_PATH: services.packages.limit_bytes}
+    )
+    app.add_middleware(Authentication, token_digests=token_digests)
+    app.add_middleware(Failsafe)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Add the problem document's schema, which no route returns by its type, to the API's description."""
+    generate = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            problem_schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
+            components = schema.setdefault("components", {}).setdefault("schemas", {})
+            components.update(problem_schema.pop("$defs"), ProblemView=problem_schema)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -1,0 +1,180 @@
+"""Fakes of what is remote to the control plane: the clock, Ray's jobs and the cluster's workers.
+
+`tests.fakes_serving` has the model registry and Serve. What is close is real in tests: SQLite, files, FastAPI.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from platform_app.errors import PermanentError, TemporaryError
+from platform_app.ports import GroupCount, RayJobObservation, RayJobRequest, RayJobStatus, ServingObservation
+from platform_app.specs import ServedModel
+from tests.fakes_serving import FakeRegistry, FakeServing
+
+ALIVE = (RayJobStatus.PENDING, RayJobStatus.RUNNING)
+
+
+class FakeClock:
+    """A `Clock` that moves when a test moves it."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += timedelta(seconds=seconds)
+
+
+class Switch:
+    """Something that can be away; a test turns it off and on."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.away = False
+
+    def check(self) -> None:
+        """Raise where it is away."""
+        if self.away:
+            raise TemporaryError(f"{self._what} does not answer")
+
+
+class Crash(BaseException):
+    """The control plane's process dies here."""
+
+
+class FakeRunner:
+    """A `JobRunner` in memory: attempts begin, write and end when the test says so."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, RayJobRequest] = {}
+        self.stops: list[str] = []
+        self.power = Switch("Ray")
+        self.log_power = Switch("Ray's log")
+        self.refusal: str | None = None
+        """What submissions are refused with."""
+        self.crash: str | None = None
+        """`before` or `after`: the next submission kills the control plane before or after Ray has taken it."""
+        self.broken_tails = 0
+        """How many log streams break off after their first piece."""
+        self._seen: dict[str, RayJobObservation] = {}
+        self._output: dict[str, str] = {}
+
+    # What a test lets happen.
+
+    def begin(self, submission_id: str) -> None:
+        """Let an attempt start to run."""
+        self._seen[submission_id] = RayJobObservation(RayJobStatus.RUNNING)
+
+    def write(self, submission_id: str, text: str) -> None:
+        """Let an attempt write output."""
+        self._output[submission_id] = self._output.get(submission_id, "") + text
+
+    def finish(self, submission_id: str, status: RayJobStatus = RayJobStatus.SUCCEEDED, message: str = "") -> None:
+        """Let an attempt end."""
+        self._seen[submission_id] = RayJobObservation(status, message)
+
+    def lose_all(self) -> None:
+        """Replace the cluster by one that knows nothing."""
+        self._seen.clear()
+        self._output.clear()
+
+    def alive(self) -> list[str]:
+        """Name the attempts that wait or run."""
+        return [submission_id for submission_id, seen in self._seen.items() if seen.status in ALIVE]
+
+    # The port.
+
+    def submit(self, request: RayJobRequest) -> None:
+        self.power.check()
+        crash, self.crash = self.crash, None
+        if crash == "before":
+            raise Crash
+        if self.refusal:
+            raise PermanentError(self.refusal)
+        if request.submission_id not in self._seen:
+            self.requests[request.submission_id] = request
+            self._seen[request.submission_id] = RayJobObservation(RayJobStatus.PENDING)
+            self._output.setdefault(request.submission_id, "")
+        if crash == "after":
+            raise Crash
+
+    def observe(self) -> Mapping[str, RayJobObservation]:
+        self.power.check()
+        return dict(self._seen)
+
+    def stop(self, submission_id: str) -> None:
+        self.power.check()
+        self.stops.append(submission_id)
+
+    def logs(self, submission_id: str) -> str | None:
+        self.power.check()
+        self.log_power.check()
+        return self._output.get(submission_id)
+
+    async def tail(self, submission_id: str) -> AsyncIterator[str]:
+        read = 0
+        while submission_id in self._seen:
+            over = self._seen[submission_id].status not in ALIVE
+            text = self._output[submission_id]
+            if len(text) > read:
+                piece, read = text[read:], len(text)
+                yield piece
+                if self.broken_tails:
+                    self.broken_tails -= 1
+                    raise TemporaryError("the stream broke off")
+            if over:
+                return
+            await asyncio.sleep(0)
+
+
+class AwayRegistry(FakeRegistry):
+    """A registry that can be away; `asked` counts how often an alias was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.power = Switch("MLflow")
+        self.asked = 0
+
+    def resolve(self, name: str, alias: str) -> int | None:
+        self.power.check()
+        self.asked += 1
+        return super().resolve(name, alias)
+
+
+class AwayServing(FakeServing):
+    """Serve that can be away, refuse, or see the control plane die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.power = Switch("Serve")
+        self.refusal: str | None = None
+        self.crash: str | None = None
+        self.num_applied = 0
+
+    def apply(self, model: ServedModel) -> None:
+        self.power.check()
+        crash, self.crash = self.crash, None
+        if crash == "before":
+            raise Crash
+        if self.refusal:
+            raise PermanentError(self.refusal)
+        self.num_applied += 1
+        super().apply(model)
+
+    def observe(self) -> dict[str, ServingObservation]:
+        self.power.check()
+        return super().observe()
+
+
+class FakeCluster:
+    """A `Cluster` with as many workers as a test says."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, GroupCount] = {}
+
+    def workers(self) -> Mapping[str, GroupCount]:
+        return dict(self.counts)
