@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from platform_app.errors import TemporaryError
 from platform_app.ports import GroupCount
 
+_HEADS = frozenset({"head", "headgroup"})
+"""Node types of the head: ours on one machine, and KubeRay's."""
+
 
 class RayCluster:
     """The workers of the Ray cluster that this process is connected to."""
-
-    def __init__(self, head_group: str = "ray.head.default") -> None:
-        self._head_group = head_group
 
     def workers(self) -> Mapping[str, GroupCount]:
         """Count alive and pending workers by group; a node type of the autoscaler is named as its worker group."""
@@ -26,5 +26,5 @@ class RayCluster:
         pending = Counter(node.ray_node_type_name for node in status.pending_nodes)
         for launch in status.pending_launches:
             pending[launch.ray_node_type_name] += launch.count
-        groups = (running.keys() | pending.keys()) - {self._head_group}
+        groups = (running.keys() | pending.keys()) - _HEADS
         return {group: GroupCount(running[group], pending[group]) for group in groups}

@@ -22,9 +22,9 @@ app = typer.Typer(
     help="Train, sweep and serve on GPU workers that scale from zero.\n\n"
     "First: [bold]slipway up --detach[/], then [bold]slipway submit jobs/examples/ddp.yaml[/].",
 )
-for part in (cluster, jobs, models):
-    for command in part.app.registered_commands:
-        app.registered_commands.append(command)
+cluster.register(app)
+app.add_typer(jobs.app)
+app.add_typer(models.app)
 
 _EXIT_CODES: tuple[tuple[type[SlipwayError], int], ...] = (
     (InvalidRequest, 2),

@@ -36,8 +36,10 @@ def coloured(state: str) -> str:
 
 def print_json(value: BaseModel | Iterable[BaseModel]) -> None:
     """Print a view, or a list of them, as JSON on standard output, unwrapped and uncoloured."""
-    one = isinstance(value, BaseModel)
-    plain: Any = value.model_dump(mode="json") if one else [item.model_dump(mode="json") for item in value]
+    if isinstance(value, BaseModel):
+        plain: Any = value.model_dump(mode="json")
+    else:
+        plain = [item.model_dump(mode="json") for item in value]
     print(json.dumps(plain, indent=2))  # noqa: T201  # rich would wrap long lines
 
 

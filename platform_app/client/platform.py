@@ -14,7 +14,7 @@ from platform_app.client.connection import Connection
 from platform_app.client.packaging import packed
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
-from platform_app.errors import TemporaryError
+from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.specs import DeploymentSpec, PromotionSpec, SweepSpec, TrainSpec
 from platform_app.views import (
     ClusterView,
@@ -248,9 +248,10 @@ class Platform:
 def _fields(spec: SpecLike) -> dict[str, Any]:
     if isinstance(spec, (TrainSpec, SweepSpec)):
         return spec.model_dump(mode="json")
-    if isinstance(spec, (str, Path)):
-        spec = yaml.safe_load(Path(spec).read_text())
-    return {"kind": "train", **spec}
+    fields = spec if isinstance(spec, Mapping) else yaml.safe_load(Path(spec).read_text())
+    if not isinstance(fields, Mapping):
+        raise InvalidRequest(FieldProblem(str(spec), "expected a mapping of fields to values"))
+    return {"kind": "train", **fields}
 
 
 def _datatype(array: Any) -> str:

@@ -1,0 +1,73 @@
+"""The composition root: the one place where ports meet adapters and where it matters where we run."""
+
+from fastapi import FastAPI
+
+from platform_app.adapters.clock import SystemClock
+from platform_app.adapters.database import Database
+from platform_app.adapters.database import migrate as migrate_database
+from platform_app.adapters.mlflow_registry import MlflowRegistry
+from platform_app.adapters.ray_cluster import RayCluster
+from platform_app.adapters.ray_jobs import RayJobs, auth_headers
+from platform_app.adapters.ray_serve import RayServing
+from platform_app.adapters.shared_storage import SharedStorage
+from platform_app.api.app import create_app
+from platform_app.api.services import Services
+from platform_app.launch import LaunchContext
+from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
+from platform_app.services.cluster import cluster_view
+from platform_app.services.deployments import Deployments
+from platform_app.services.jobs import Jobs
+from platform_app.services.logs import Logs
+from platform_app.services.models import Models
+from platform_app.services.packages import Packages
+from platform_app.settings import Settings
+from platform_app.specs import load_catalog
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to this release's schema; safe when several processes do it at once."""
+    migrate_database(settings.database_url)
+
+
+def reconciler(settings: Settings, holder: str) -> Reconciler:
+    """Put a reconciler together; `holder` names this process among all that may ever ask for the lease."""
+    clock, database, context = SystemClock(), Database(settings.database_url), _context(settings)
+    jobs = JobPass(
+        database.jobs,
+        RayJobs(settings.ray_dashboard_url, auth_headers()),
+        SharedStorage(settings.storage),
+        load_catalog(settings.catalog),
+        context,
+        clock,
+    )
+    deployments = DeploymentPass(
+        database.deployments,
+        RayServing(),
+        MlflowRegistry(settings.tracking_uri),
+        settings.tracking_uri,
+        settings.token_digests,
+        clock,
+    )
+    return Reconciler(jobs, deployments, database.lease, holder, clock)
+
+
+def api(settings: Settings) -> FastAPI:
+    """Put the HTTP API together."""
+    clock, database, context = SystemClock(), Database(settings.database_url), _context(settings)
+    catalog, cluster = load_catalog(settings.catalog), RayCluster()
+    storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
+    runner = RayJobs(settings.ray_dashboard_url, auth_headers())
+    services = Services(
+        jobs=Jobs(database.jobs, storage, registry, catalog, context, clock),
+        logs=Logs(database.jobs, runner, storage),
+        models=Models(registry),
+        deployments=Deployments(database.deployments, registry, clock),
+        packages=Packages(storage, settings.package_limit_bytes),
+        cluster=lambda: cluster_view(catalog, cluster),
+        missing=lambda: database.missing(clock.now()),
+    )
+    return create_app(services, settings.token_digests)
+
+
+def _context(settings: Settings) -> LaunchContext:
+    return LaunchContext(storage=settings.storage, tracking_uri=settings.tracking_uri)
