@@ -69,7 +69,7 @@ def add_broken_version(name: str) -> None:
     MlflowClient().create_model_version(name, "file:///nowhere/model")
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait until a condition holds, and give what it gave; fails after a deadline."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):

@@ -67,7 +67,7 @@ def ray_case(tmp_path_factory):
         yield Case(serving, lambda deployment: settled(serving, deployment), uri)
 
 
-@pytest.fixture(params=["fake", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.fixture(params=["fake", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240)])])
 def case(request):
     return fake_case() if request.param == "fake" else request.getfixturevalue("ray_case")
 

@@ -1,0 +1,220 @@
+"""Real models on a real Ray Serve: right numbers, every bad input, promotion under load, failure, scale to zero."""
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from platform_app.adapters.ray_serve import RayServing
+from platform_app.specs import DeploymentSpec, ServedModel
+from tests.serving_on_ray import (
+    add_broken_version,
+    add_torch_version,
+    eventually,
+    mlflow_store,
+    serving_cluster,
+    settled,
+)
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+TOKEN = "secret-of-a-team"
+IMAGES = np.random.default_rng(0).random((5, 64), dtype="float32")
+
+
+@dataclass
+class World:
+    """A cluster that serves, the models it may serve, and a client with a token."""
+
+    serving: RayServing
+    client: httpx.Client
+    tracking_uri: str
+    mlps: dict[int, Any]
+    forest: Any
+
+    def deploy(self, name: str, version: int = 1, model: str | None = None, **spec: Any) -> None:
+        self.serving.apply(
+            ServedModel(
+                deployment=name,
+                spec=DeploymentSpec(model=model or name, cpus_per_replica=0.5, **spec),
+                version=version,
+                tracking_uri=self.tracking_uri,
+                token_digests=(hashlib.sha256(TOKEN.encode()).hexdigest(),),
+            )
+        )
+
+    def infer(self, name: str, array: np.ndarray, datatype: str = "FP32", **headers: str) -> httpx.Response:
+        tensor = {"name": "input", "shape": array.shape, "datatype": datatype, "data": array.ravel().tolist()}
+        return self.client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]}, headers=headers)
+
+
+def mlp(seed: int) -> Any:
+    import torch
+
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+
+
+def log_models(mlps: dict[int, Any], forest: Any) -> None:
+    import mlflow.sklearn
+    import torch
+    from mlflow.models import infer_signature
+    from mlflow.types import TensorSpec
+
+    images = TensorSpec(np.dtype("float32"), (-1, 64))
+    logits = TensorSpec(np.dtype("float32"), (-1, 10))
+    for module in mlps.values():
+        add_torch_version("mlp", module, images, logits)
+    add_broken_version("mlp")
+    rows = TensorSpec(np.dtype("int64"), (-1,))
+    add_torch_version("lookup", torch.nn.Embedding(4, 2), rows, TensorSpec(np.dtype("float32"), (-1, 2)))
+    mlflow.sklearn.log_model(
+        forest,
+        name="model",
+        signature=infer_signature(IMAGES, forest.predict(IMAGES)),
+        registered_model_name="forest",
+        pip_requirements=[],
+        serialization_format="cloudpickle",
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    from sklearn.ensemble import RandomForestClassifier
+
+    uri = mlflow_store(tmp_path_factory.mktemp("mlflow"))
+    mlps = {1: mlp(1), 2: mlp(2)}
+    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(IMAGES, [0, 1, 2, 1, 0])
+    log_models(mlps, forest)
+    with serving_cluster() as url:
+        client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60)
+        serving = RayServing()
+        world = World(serving, client, uri, mlps, forest)
+        # Side by side: each start of a replica takes seconds.
+        world.deploy("mlp")
+        world.deploy("forest")
+        world.deploy("lookup", min_replicas=0, scale_down_delay_seconds=1)
+        assert all(settled(serving, name).ready for name in ("mlp", "forest", "lookup"))
+        yield world
+
+
+def test_a_torch_model_says_what_it_is_and_answers_its_own_numbers(world):
+    import torch
+
+    assert world.client.get("/v2/models/mlp/ready").json() == {"name": "mlp", "ready": True}
+    metadata = world.client.get("/v2/models/mlp").json()
+    assert metadata["platform"] == "mlflow_pytorch"
+    assert metadata["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 64]}]
+    answer = world.infer("mlp", IMAGES)
+    assert answer.headers["slipway-model-version"] == "1"
+    (output,) = answer.json()["outputs"]
+    with torch.inference_mode():
+        expected = world.mlps[1](torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_scikit_learn_model_answers_its_own_numbers(world):
+    assert world.client.get("/v2/models/forest").json()["platform"] == "mlflow_sklearn"
+    (output,) = world.infer("forest", IMAGES).json()["outputs"]
+    assert output["datatype"] == "INT64"
+    assert output["data"] == world.forest.predict(IMAGES).tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "datatype", "message"),
+    [
+        (IMAGES[:, :9], "FP32", "input 'input': expected shape [-1, 64] (-1: any size); got [5, 9]"),
+        (IMAGES[:0], "FP32", "input 'input': shape [0, 64] holds nothing; send at least one row"),
+        (IMAGES, "FP64", "input 'input': expected datatype FP32; got FP64"),
+        (IMAGES, "INT64", "input 'input': INT64 takes integers; got"),
+    ],
+)
+def test_a_bad_input_is_named(world, array, datatype, message):
+    answer = world.infer("mlp", array, datatype)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(message)
+
+
+def test_a_body_that_is_no_json_is_refused(world):
+    answer = world.client.post("/v2/models/mlp/infer", content=b"\xff\x00")
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("the body must be JSON")
+
+
+def test_a_caller_without_a_known_token_is_refused(world):
+    assert world.infer("mlp", IMAGES, authorization="Bearer guess").status_code == 401
+    assert world.client.get("/v2/models/mlp/ready", headers={"authorization": ""}).status_code == 200
+
+
+def test_promotion_drops_no_request_and_a_version_that_does_not_load_changes_nothing(world):
+    answers: Counter[tuple[int, str]] = Counter()
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            answer = world.infer("mlp", IMAGES[:1])
+            answers[answer.status_code, answer.headers.get("slipway-model-version", answer.text)] += 1
+            time.sleep(0.02)  # constant load, and room on a small machine for the replicas that start
+
+    callers = [threading.Thread(target=load) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        world.deploy("mlp", version=2)
+        assert settled(world.serving, "mlp").ready
+        world.deploy("mlp", version=3)
+        broken = settled(world.serving, "mlp")
+    finally:
+        ended.set()
+        for caller in callers:
+            caller.join()
+    assert broken.failed
+    assert broken.message.startswith("mlp version 3 does not load: ")
+    assert set(answers) == {(200, "1"), (200, "2")}
+    assert answers.total() > 100
+    assert world.infer("mlp", IMAGES).headers["slipway-model-version"] == "2"
+
+
+def test_new_tokens_reach_replicas_without_a_restart(world):
+    from ray import serve as ray_serve
+
+    def replicas() -> dict[str, int]:
+        return ray_serve.status().applications["model-forest"].deployments["model"].replica_states
+
+    served = ServedModel(
+        deployment="forest",
+        spec=DeploymentSpec(model="forest", cpus_per_replica=0.5),
+        version=1,
+        tracking_uri=world.tracking_uri,
+        token_digests=(hashlib.sha256(b"another").hexdigest(),),
+    )
+    started = time.monotonic()
+    world.serving.apply(served)
+    eventually(lambda: world.infer("forest", IMAGES, authorization="Bearer another").status_code == 200)
+    assert world.infer("forest", IMAGES).status_code == 401
+    assert replicas() == {"RUNNING": 1}
+    assert time.monotonic() - started < 5, "a restart takes longer"
+
+
+def test_a_deployment_that_nobody_asks_goes_to_zero_and_a_request_wakes_it(world):
+    from ray import serve as ray_serve
+
+    def replicas() -> dict[str, int]:
+        return ray_serve.status().applications["model-lookup"].deployments["model"].replica_states
+
+    eventually(lambda: replicas() == {})
+    eventually(lambda: world.serving.observe()["lookup"].ready)
+    assert world.infer("lookup", np.array([3]), "INT64").status_code == 200
+
+
+def test_a_model_that_raises_keeps_its_replica(world):
+    answer = world.infer("lookup", np.array([99]), "INT64")
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("the model failed: IndexError")
+    assert world.infer("lookup", np.array([3]), "INT64").status_code == 200
