@@ -1,6 +1,8 @@
 """A whole control plane in one object, and what to ask of it: real ledger and storage, fakes of what is remote."""
 
+import io
 import shutil
+import zipfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,14 @@ def sweep_spec(**fields) -> SweepSpec:
     return SweepSpec(
         **{"kind": "sweep", "name": "sweep", "workload": "jobs.workloads.digits:workload", "space": space, **fields}
     )
+
+
+def a_zip(name: str = "mine.py") -> bytes:
+    """Give a zip with one file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, "x = 1\n")
+    return buffer.getvalue()
 
 
 @dataclass
