@@ -70,6 +70,9 @@ def _account_for(attempt: Attempt, work: Callable[[Attempt], int | None]) -> int
         report.failed(failure)
         print(f"{attempt.job_id} failed: {failure}", file=sys.stderr)  # noqa: T201
         return 1
+    except (SystemExit, KeyboardInterrupt):
+        print(f"{attempt.job_id} was stopped", file=sys.stderr)  # noqa: T201
+        return 128 + signal.SIGTERM
     except Exception as error:
         status = "FAILED"
         report.failed(JobFailed(None, f"the driver failed: {describe(error)}"))

@@ -79,6 +79,12 @@ class Outbox:
         """Hand in something to do with an `MlflowClient`; returns at once. It may be tried several times."""
         self._hand_in([operation])
 
+    @property
+    def waiting(self) -> int:
+        """How much is not yet on its way."""
+        with self._changed:
+            return len(self._waiting)
+
     def close(self, timeout_seconds: float = 120.0) -> int:
         """Send what is waiting, for as long as that, and stop.
 

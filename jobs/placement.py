@@ -14,8 +14,9 @@ def connect(spec: TrainSpec | SweepSpec) -> TrainSpec | SweepSpec:
         The spec, as it can run there: on a cluster of our own it asks for no labels, and for no GPUs that this
         machine lacks.
     """
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init()
+    if address := os.environ.get("RAY_ADDRESS"):
+        # Ray Train's helpers ask the cluster for its state, and would take any other that runs on the same machine.
+        ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": address}})
         return spec
     workers = spec.search.max_concurrent if isinstance(spec, SweepSpec) else spec.resources.num_workers
     cpus = max(os.cpu_count() or 1, int(workers * spec.resources.cpus_per_worker) + 1)
