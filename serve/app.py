@@ -54,6 +54,11 @@ class ModelServer:
         self._model = load(served)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
+    def __del__(self) -> None:
+        """Serve calls it when the replica stops, after the last answer."""
+        if hasattr(self, "_model"):
+            self._model.close()
+
     def reconfigure(self, user_config: Mapping[str, Sequence[str]]) -> None:
         """Take the digests of the tokens that may ask; Serve calls it at the start and when they change."""
         self._token_digests = tuple(user_config["token_digests"])

@@ -5,6 +5,7 @@ torch and mlflow are imported when a model is loaded, which only replicas do: th
 to deploy it, and runs no model's code.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -43,17 +44,27 @@ class LoadedModel(Protocol):
         """Give the outputs, by name, for inputs that fit the metadata."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds outside of memory."""
+        ...
+
 
 class MlflowModel:
     """A model version of MLflow's registry."""
 
-    def __init__(self, metadata: ModelMetadata, call: Callable[[Arrays], Any]) -> None:
+    def __init__(self, metadata: ModelMetadata, call: Callable[[Arrays], Any], owned: str | None = None) -> None:
         self.metadata = metadata
         self._call = call
+        self._owned = owned
 
     def predict(self, inputs: Arrays) -> dict[str, Array]:
         """Give the outputs, by name, for inputs that fit the metadata."""
         return _named(self._call(inputs), [output.name for output in self.metadata.outputs])
+
+    def close(self) -> None:
+        """Delete the files fetched for it, which some flavors read as late as in a prediction."""
+        if self._owned is not None:
+            shutil.rmtree(self._owned, ignore_errors=True)
 
 
 def load_model(served: ServedModel) -> MlflowModel:
@@ -62,26 +73,33 @@ def load_model(served: ServedModel) -> MlflowModel:
     Raises:
         ModelDoesNotLoad: it is not there, cannot be unpickled here, or has a signature that the protocol cannot carry.
     """
+    folder = tempfile.mkdtemp(prefix="slipway-model-")
     try:
-        return open_model(_fetch(served), served)
+        return open_model(_fetch(served, folder), served, owned=folder)
     except Exception as cause:
+        shutil.rmtree(folder, ignore_errors=True)
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise ModelDoesNotLoad(f"{served.spec.model} version {served.version} does not load: {reason}") from cause
 
 
-def _fetch(served: ServedModel) -> str:
+def _fetch(served: ServedModel, folder: str) -> str:
     import mlflow
 
     # Flavors read some things by the global URI; this process serves one model and nothing else.
     mlflow.set_tracking_uri(served.tracking_uri)
     mlflow.set_registry_uri(served.tracking_uri)
     uri = f"models:/{served.spec.model}/{served.version}"
-    # Not deleted while the replica lives: some flavors read their files late.
-    return str(mlflow.artifacts.download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix="slipway-model-")))
+    return str(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
 
 
-def open_model(folder: str, served: ServedModel) -> MlflowModel:
-    """Bring a model that MLflow saved in a folder into memory. Raises what its flavor raises."""
+def open_model(folder: str, served: ServedModel, owned: str | None = None) -> MlflowModel:
+    """Bring a model that MLflow saved in a folder into memory. Raises what its flavor raises.
+
+    Args:
+        folder: where MLflow's `MLmodel` file is.
+        served: what to call it.
+        owned: a folder to delete when the model is closed.
+    """
     from mlflow.models import Model
 
     description = Model.load(folder)
@@ -94,8 +112,8 @@ def open_model(folder: str, served: ServedModel) -> MlflowModel:
         outputs=_tensors(description.get_output_schema(), "output"),
     )
     if "pytorch" in description.flavors:
-        return MlflowModel(metadata, _torch_call(folder, use_gpu=served.spec.gpus_per_replica > 0))
-    return MlflowModel(metadata, _pyfunc_call(folder, inputs))
+        return MlflowModel(metadata, _torch_call(folder, use_gpu=served.spec.gpus_per_replica > 0), owned)
+    return MlflowModel(metadata, _pyfunc_call(folder, inputs), owned)
 
 
 def _flavor(flavors: Mapping[str, Any]) -> str:

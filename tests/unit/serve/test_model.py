@@ -52,6 +52,15 @@ def test_a_torch_module_is_called_with_its_one_input(tmp_path):
     np.testing.assert_array_equal(model.predict({"input": ROWS})["output"], ROWS * 2)
 
 
+def test_a_model_that_is_closed_deletes_what_was_fetched_for_it_and_nothing_else(tmp_path):
+    kept = saved_torch(tmp_path / "m", Twice(), ModelSignature(Schema([spec("float32", (-1, 2))])))
+    kept.close()
+    assert (tmp_path / "m").exists()
+    fetched = open_model(str(tmp_path / "m"), SERVED, owned=str(tmp_path / "m"))
+    fetched.close()
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_torch_module_of_several_inputs_gets_them_by_name(tmp_path):
     signature = ModelSignature(Schema([spec("float32", (-1, 2), "left"), spec("float32", (-1, 2), "right")]))
     answer = saved_torch(tmp_path / "m", TwoHeads(), signature).predict({"right": ROWS, "left": ROWS})

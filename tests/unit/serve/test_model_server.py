@@ -25,6 +25,7 @@ ROWS = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
 class SumModel:
     """Adds up each row; raises on a negative number."""
 
+    closed = False
     metadata = ModelMetadata(
         name="digits",
         versions=("3",),
@@ -37,6 +38,9 @@ class SumModel:
         if (inputs["x"] < 0).any():
             raise ValueError("negative numbers are not for me")
         return {"sum": inputs["x"].sum(axis=1)}
+
+    def close(self):
+        self.closed = True
 
 
 class Client:
@@ -158,6 +162,14 @@ def test_ready_is_open(client):
 def test_nobody_may_ask_before_there_are_tokens():
     server = ModelServer(SERVED, load=lambda _: SumModel())
     assert Client(server).post("/infer", json={"inputs": [ROWS]}).status_code == 401
+
+
+def test_a_replica_that_stops_lets_go_of_its_model():
+    model = SumModel()
+    server = ModelServer(SERVED, load=lambda _: model)
+    assert not model.closed
+    del server
+    assert model.closed
 
 
 def test_a_path_that_is_not_there_is_answered_in_the_protocols_form(client):
