@@ -48,7 +48,9 @@ def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
         app.include_router(
             router,
             dependencies=[_bearer],
-            responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
+            responses=documented(
+                HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+            ),
         )
     app.include_router(platform.health)
     # Each wraps those before it: the failsafe is the outermost.

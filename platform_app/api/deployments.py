@@ -17,7 +17,7 @@ DeploymentName = Annotated[Name, Path(description="The name under which the mode
 _EXAMPLE = {"model": "digits", "alias": "champion", "min_replicas": 1, "max_replicas": 2}
 
 
-@router.put("/{name}", summary="Create or replace a deployment", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
+@router.put("/{name}", summary="Create or replace a deployment")
 def put_deployment(
     name: DeploymentName, spec: Annotated[DeploymentSpec, Body(examples=[_EXAMPLE])], services: Use
 ) -> DeploymentView:

@@ -59,7 +59,7 @@ _EXAMPLES: dict[str, Example] = {
     summary="Submit a job",
     responses={
         200: {"model": PlanView, "description": "What would be run (`dry_run=true`)"},
-        **documented(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+        **documented(HTTPStatus.CONFLICT),
     },
 )
 def submit_job(
@@ -81,7 +81,7 @@ def submit_job(
     return job
 
 
-@router.get("", summary="List jobs", responses=documented(HTTPStatus.UNPROCESSABLE_ENTITY))
+@router.get("", summary="List jobs")
 def list_jobs(
     services: Use,
     state: Annotated[list[JobState], Query(description="Only jobs in one of these states.")] = [],  # noqa: B006  # FastAPI copies it
@@ -124,7 +124,7 @@ async def get_job(
                 "Slipway-Attempt": {"description": "Whose output it is", "schema": {"type": "integer"}},
             },
         },
-        **documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+        **_NOT_FOUND,
     },
 )
 async def get_job_logs(

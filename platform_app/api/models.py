@@ -29,7 +29,7 @@ def list_model_versions(model: str, services: Use) -> list[ModelVersionView]:
 @router.post(
     "/{model}/promote",
     summary="Promote a version",
-    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=_NOT_FOUND,
 )
 def promote_model(model: str, services: Use, spec: PromotionSpec | None = None) -> ModelView:
     """Make a version (the newest without a body) the champion; the old champion is kept as `previous`."""

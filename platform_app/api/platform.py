@@ -35,7 +35,7 @@ def get_cluster(services: Use) -> ClusterView:
             "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
         }
     },
-    responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
 )
 async def add_package(request: Request, services: Use) -> dict[str, str]:
     """Store a zip of code and give the name by which a job's `working_dir` takes it along."""

@@ -26,12 +26,12 @@ ALL = JobFilter()
 POSTGRES = os.environ.get("SLIPWAY_TEST_POSTGRES_URL")
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.skipif(not POSTGRES, reason="SLIPWAY_TEST_POSTGRES_URL is not set")),
-    ]
-)
+@pytest.mark.skipif(not POSTGRES, reason="SLIPWAY_TEST_POSTGRES_URL is not set: the ledger is tried on SQLite alone")
+def test_postgres_is_asked_too():
+    assert connect(POSTGRES).dialect.name == "postgresql"
+
+
+@pytest.fixture(params=["sqlite", "postgres"] if POSTGRES else ["sqlite"])
 def url(request, tmp_path):
     """Give the URL of an empty database."""
     if request.param == "sqlite":

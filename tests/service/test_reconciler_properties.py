@@ -1,0 +1,182 @@
+"""Whatever happens in whatever order: no job is lost, none runs twice at once, what has ended stays ended."""
+
+import contextlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from platform_app.domain.job import TERMINAL, Job, JobState
+from platform_app.errors import StaleWrite
+from platform_app.ports import JobFilter, RayJobStatus
+from tests.control_plane import ControlPlane
+from tests.fakes import Crash
+
+ENDS = st.sampled_from([RayJobStatus.SUCCEEDED, RayJobStatus.FAILED, RayJobStatus.STOPPED])
+ANY = st.integers(min_value=0, max_value=1000)
+
+
+class ContendedStore:
+    """A ledger into which someone else writes first, when a test says so."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.contended = False
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def save(self, job: Job, happened=()):
+        if self.contended:
+            self.contended = False
+            with contextlib.suppress(StaleWrite):
+                self._store.save(replace(self._store.get(job.id), message="written by someone else"))
+        return self._store.save(job, happened)
+
+
+class World(RuleBasedStateMachine):
+    """People, Ray and the control plane's process do what they like."""
+
+    migrated: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.plane = ControlPlane(Path(self.folder.name), self.migrated)
+        self.contended = ContendedStore(self.plane.database.jobs)
+        self.plane.store = self.contended
+        self.plane.reconciler = self.plane.new_reconciler("first")
+        self.submitted: list[str] = []
+        self.ended: dict[str, Job] = {}
+
+    def teardown(self) -> None:
+        try:
+            self.everything_ends_once_ray_lets_it()
+        finally:
+            self.plane.database.close()
+            self.folder.cleanup()
+
+    # People.
+
+    @rule(workers=st.sampled_from([1, 2, 6]), tier=st.sampled_from(["development", "training-critical"]))
+    def submit(self, workers: int, tier: str) -> None:
+        self.submitted.append(self.plane.submit(resources={"num_workers": workers}, tier=tier))
+
+    @precondition(lambda self: self.submitted)
+    @rule(which=ANY)
+    def stop(self, which: int) -> None:
+        job_id = self.submitted[which % len(self.submitted)]
+        assert self.plane.jobs.stop(job_id).state in (JobState.STOPPING, *TERMINAL)
+
+    # The control plane.
+
+    @rule()
+    def tick(self) -> None:
+        # A crash kills the process in the middle of the pass.
+        try:
+            self.plane.tick()
+        except Crash:
+            self.plane.restart()
+
+    @rule()
+    def restart(self) -> None:
+        self.plane.restart()
+
+    @rule()
+    def another_control_plane_ticks_too(self) -> None:
+        with contextlib.suppress(Crash):
+            self.plane.new_reconciler("another").tick()
+
+    @rule(when=st.sampled_from(["before", "after"]))
+    def the_next_submission_is_a_crash(self, when: str) -> None:
+        self.plane.runner.crash = when
+
+    @rule()
+    def someone_else_writes_first(self) -> None:
+        self.contended.contended = True
+
+    # Ray.
+
+    @precondition(lambda self: self.plane.runner.alive())
+    @rule(which=ANY)
+    def an_attempt_begins(self, which: int) -> None:
+        alive = self.plane.runner.alive()
+        self.plane.runner.begin(alive[which % len(alive)])
+
+    @precondition(lambda self: self.plane.runner.alive())
+    @rule(which=ANY, status=ENDS)
+    def an_attempt_ends(self, which: int, status: RayJobStatus) -> None:
+        alive = self.plane.runner.alive()
+        self.plane.runner.finish(alive[which % len(alive)], status)
+
+    @rule()
+    def the_cluster_is_lost(self) -> None:
+        self.plane.runner.lose_all()
+
+    @rule(away=st.booleans())
+    def ray_is_away_or_back(self, away: bool) -> None:
+        self.plane.runner.power.away = away
+
+    @rule(away=st.booleans())
+    def logs_are_away_or_back(self, away: bool) -> None:
+        self.plane.runner.log_power.away = away
+
+    # What holds at all times.
+
+    @invariant()
+    def no_job_is_lost(self) -> None:
+        page, _ = self.plane.store.list(JobFilter(), 200)
+        assert sorted(job.id for job in page) == sorted(self.submitted)
+
+    @invariant()
+    def no_job_runs_twice_at_once(self) -> None:
+        alive = [submission_id.rpartition("-")[0] for submission_id in self.plane.runner.alive()]
+        assert len(alive) == len(set(alive))
+
+    @invariant()
+    def what_has_ended_stays_as_it_ended(self) -> None:
+        for job_id in self.submitted:
+            job = self.plane.job(job_id)
+            if job_id in self.ended:
+                assert job == self.ended[job_id]
+            elif job.state.is_terminal:
+                self.ended[job_id] = job
+
+    @invariant()
+    def what_is_told_of_attempts_is_whole(self) -> None:
+        for job_id in self.submitted:
+            job = self.plane.job(job_id)
+            assert [attempt.number for attempt in job.attempts] == list(range(1, len(job.attempts) + 1))
+            assert all(attempt.ended_at for attempt in job.attempts[:-1])
+            if job.attempt and not job.state.holds_capacity:
+                assert job.attempt.ended_at
+
+    def everything_ends_once_ray_lets_it(self) -> None:
+        """Every job comes to its end when the systems are up and attempts end."""
+        runner = self.plane.runner
+        runner.power.away = runner.log_power.away = self.contended.contended = False
+        runner.crash = None
+        self.plane.restart()
+        for _ in range(4 * len(self.submitted) + 4):
+            self.plane.tick()
+            for submission_id in runner.alive():
+                runner.write(submission_id, "the end\n")
+                runner.finish(submission_id)
+        self.what_has_ended_stays_as_it_ended()
+        assert [self.plane.job(job_id).state for job_id in self.submitted if job_id not in self.ended] == []
+        assert runner.alive() == []
+
+
+@pytest.mark.timeout(120)
+def test_jobs_survive_whatever_happens_in_whatever_order(migrated):
+    World.migrated = migrated
+    run_state_machine_as_test(
+        World,
+        settings=settings(
+            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
