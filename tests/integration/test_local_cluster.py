@@ -92,10 +92,10 @@ def start_cluster(tmp_path_factory):
     """Make clusters with homes of their own; end them whatever the test does."""
     made = []
 
-    def make(control_plane=CONTROL_PLANE):
+    def make():
         home = tmp_path_factory.mktemp("home")
         (home / "catalog.yaml").write_text(CATALOG)
-        made.append(LocalCluster(home, control_plane=(sys.executable, "-c", control_plane), timeout_seconds=80))
+        made.append(LocalCluster(home, control_plane=(sys.executable, "-c", CONTROL_PLANE), timeout_seconds=80))
         return made[-1]
 
     yield make
@@ -170,12 +170,14 @@ def drive(state):
 
 
 def test_a_start_that_fails_leaves_only_its_logs(start_cluster):
-    cluster = start_cluster("import sys; sys.exit('the database is locked')")
-    with pytest.raises(StartFailed, match=r"control plane ended with exit code 1(.|\n)*the database is locked"):
+    cluster = start_cluster()
+    (cluster.home / "mlflow").mkdir()
+    (cluster.home / "mlflow" / "mlflow.db").write_text("no database " * 100)
+    # Ray is in the middle of its own start then.
+    with pytest.raises(StartFailed, match=r"MLflow ended with exit code 1(.|\n)*file is not a database"):
         up(cluster)
-    logs = cluster.home / "logs"
-    assert {path.name for path in logs.iterdir()} == {"mlflow.log", "ray.log", "control-plane.log", "ray-session"}
-    assert (logs / "ray-session" / "monitor.log").exists()
+    assert (cluster.home / "logs" / "mlflow.log").exists()
+    assert (cluster.home / "logs" / "ray-session" / "gcs_server.out").exists()
     assert_nothing_is_left(cluster.home, cluster_id(cluster.home))
 
 
