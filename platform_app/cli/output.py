@@ -13,7 +13,7 @@ from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 
 console = Console()
-complaints = Console(stderr=True)
+complaints = Console(stderr=True, soft_wrap=True)
 
 COLOURS: dict[str, str] = {
     JobState.QUEUED: "yellow",

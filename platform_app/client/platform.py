@@ -248,7 +248,11 @@ class Platform:
 def _fields(spec: SpecLike) -> dict[str, Any]:
     if isinstance(spec, (TrainSpec, SweepSpec)):
         return spec.model_dump(mode="json")
-    fields = spec if isinstance(spec, Mapping) else yaml.safe_load(Path(spec).read_text())
+    if isinstance(spec, Mapping):
+        fields = spec
+    else:
+        with Path(spec).open() as file:  # an open file, so that YAML's complaints name it
+            fields = yaml.safe_load(file)
     if not isinstance(fields, Mapping):
         raise InvalidRequest(FieldProblem(str(spec), "expected a mapping of fields to values"))
     return {"kind": "train", **fields}

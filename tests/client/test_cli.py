@@ -1,0 +1,138 @@
+"""The `slipway` command against the real API over real HTTP: what people read, what scripts get."""
+
+import json
+import sys
+
+import pytest
+
+from platform_app.cli.main import main
+from platform_app.ports import RayJobStatus
+from tests.client.conftest import TOKEN
+from tests.control_plane import sweep_spec
+
+SPEC = "name: digits\nworkload: jobs.workloads.digits:make\nresources: {num_workers: 2}\n"
+
+
+@pytest.fixture
+def slipway(url, monkeypatch, capsys, tmp_path):
+    """Run the command and give its exit code, output and complaints."""
+    monkeypatch.setenv("SLIPWAY_URL", url)
+    monkeypatch.setenv("SLIPWAY_TOKEN", TOKEN)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["slipway", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_a_detached_submission_prints_the_job_for_scripts_and_the_next_step_for_people(slipway, spec):
+    code, out, _ = slipway("submit", spec, "--detach", "--json")
+    assert (code, json.loads(out)["state"]) == (0, "QUEUED")
+    code, out, _ = slipway("submit", spec, "--detach")
+    assert code == 0
+    assert "Next: slipway logs -f digits-" in out
+
+
+def test_a_dry_run_shows_where_and_for_how_much(slipway, spec):
+    code, out, _ = slipway("submit", spec, "--dry-run")
+    assert code == 0
+    assert "gpu-spot" in out
+    assert "$0.72 per hour" in out
+
+
+def test_a_refusal_names_the_field_and_exits_with_2(slipway, spec):
+    spec.write_text(SPEC.replace("num_workers: 2", "num_workers: 99"))
+    code, _, err = slipway("submit", spec)
+    assert code == 2
+    assert "resources.num_workers: at most 6 such workers" in err
+
+
+def test_yaml_that_is_not_is_said_without_a_stack_trace(slipway, spec):
+    spec.write_text("name: [")
+    code, _, err = slipway("submit", spec)
+    assert code == 2
+    assert "job.yaml" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"), [(RayJobStatus.SUCCEEDED, 0, "SUCCEEDED"), (RayJobStatus.FAILED, 1, "FAILED")]
+)
+def test_a_watched_job_gives_its_end_as_exit_code(slipway, spec, plane, monkeypatch, status, code, words):
+    job = json.loads(slipway("submit", spec, "--detach", "--json", "--idempotency-key", "k")[1])["id"]
+    plane.tick()
+    plane.runner.write(f"{job}-1", "something went wrong here\n")
+    plane.end(job, status)
+    given, out, _ = slipway("submit", spec, "--idempotency-key", "k")
+    assert given == code
+    assert words in out
+    assert ("something went wrong here" in out) == (status is RayJobStatus.FAILED)
+
+
+def test_lists_say_what_to_do_when_they_are_empty(slipway):
+    assert "slipway submit" in slipway("jobs")[1]
+    assert "slipway deploy" in slipway("deployments")[1]
+
+
+def test_jobs_logs_events_and_stop(slipway, plane):
+    job = plane.running()
+    plane.runner.write(f"{job}-1", "epoch 1\n")
+    assert job in slipway("jobs")[1]
+    assert slipway("logs", job)[1] == "epoch 1\n"
+    assert "RUNNING" in slipway("job", job)[1]
+    assert "submitted" in slipway("events", job)[1]
+    assert json.loads(slipway("stop", job, "--json")[1])["state"] == "STOPPING"
+
+
+def test_a_sweeps_trials_are_listed(slipway, plane):
+    job = plane.jobs.submit(sweep_spec()).id
+    plane.registry.add_trial("slipway", job, params={"lr": "0.1"}, metrics={"accuracy": 0.9})
+    code, out, _ = slipway("trials", job)
+    assert code == 0
+    assert "lr=0.1" in out
+    assert "accuracy=0.9" in out
+
+
+def test_models_and_deployments_by_name(slipway, plane):
+    plane.registry.add_version("digits")
+    assert "champion → 1" in slipway("promote", "digits")[1]
+    assert "champion → 1" in slipway("models")[1]
+    assert slipway("models", "digits")[0] == 0
+    assert slipway("deploy", "digits", "--detach")[0] == 0
+    assert "DEPLOYING" in slipway("deployments")[1]
+    assert slipway("undeploy", "digits")[0] == 0
+    assert slipway("rollback", "digits")[0] == 2
+
+
+def test_the_cluster_is_shown_with_its_price(slipway):
+    code, out, _ = slipway("cluster")
+    assert code == 0
+    assert "gpu-ondemand" in out
+    assert "now: $0.00 per hour" in out
+
+
+def test_exit_codes_tell_what_is_not_there_from_a_wrong_token(slipway, monkeypatch):
+    assert slipway("job", "nothing")[0] == 3
+    monkeypatch.setenv("SLIPWAY_TOKEN", "wrong")
+    code, _, err = slipway("jobs")
+    assert code == 4
+    assert "Authorization: Bearer" in err
+
+
+@pytest.mark.parametrize("words", [(), ("submit",), ("deploy",), ("up",)])
+def test_help_teaches(slipway, words):
+    code, out, _ = slipway(*words, "--help")
+    assert code == 0
+    assert len(out.splitlines()) > 8
