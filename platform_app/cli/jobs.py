@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from platform_app.cli.output import ago, coloured, complaints, console, metrics_text, print_json, print_table
@@ -82,10 +83,10 @@ def show_job(job_id: JobId, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(job)
         return
-    console.print(f"[bold]{job.id}[/]  {coloured(job.state)}  {job.message}")
+    console.print(f"[bold]{job.id}[/]  {coloured(job.state)}  {escape(job.message)}")
     console.print(f"submitted {ago(job.created_at)}   {_progress_text(job)}")
     for attempt in job.attempts:
-        console.print(f"  attempt {attempt.number}: {attempt.reason or 'under way'}  {attempt.message}")
+        console.print(f"  attempt {attempt.number}: {attempt.reason or 'under way'}  {escape(attempt.message)}")
     if job.mlflow_run_id:
         console.print(f"MLflow run {job.mlflow_run_id}")
     if job.model_version:
@@ -110,7 +111,7 @@ def events(job_id: JobId, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(found)
         return
-    print_table(["AT", "WHAT", ""], ([f"{e.at:%H:%M:%S}", e.kind, e.message] for e in found))
+    print_table(["AT", "WHAT", ""], ([f"{e.at:%H:%M:%S}", e.kind, escape(e.message)] for e in found))
 
 
 @app.command()
@@ -130,7 +131,7 @@ def trials(job_id: JobId, as_json: JsonFlag = False) -> None:
 def stop(job_id: JobId, as_json: JsonFlag = False) -> None:
     """Stop a job. Stopping it again, or after it has ended, changes nothing."""
     job = Platform().stop(job_id)
-    print_json(job) if as_json else console.print(f"{job.id}  {coloured(job.state)}  {job.message}")
+    print_json(job) if as_json else console.print(f"{job.id}  {coloured(job.state)}  {escape(job.message)}")
 
 
 def watch(platform: Platform, job_id: str) -> JobView:
@@ -151,7 +152,11 @@ def _redraw(bar: Progress, task: TaskID, job: JobView) -> None:
     done = job.progress.done if job.progress else 0
     total = job.progress.total if job.progress else None
     bar.update(
-        task, description=coloured(job.state), completed=done, total=total, note=_progress_text(job) or job.message
+        task,
+        description=coloured(job.state),
+        completed=done,
+        total=total,
+        note=_progress_text(job) or escape(job.message),
     )
 
 
@@ -163,7 +168,7 @@ def _progress_text(job: JobView) -> str:
 
 
 def _show_end(platform: Platform, job: JobView) -> None:
-    console.print(f"{job.id}  {coloured(job.state)}  {job.message or _progress_text(job)}")
+    console.print(f"{job.id}  {coloured(job.state)}  {escape(job.message) or _progress_text(job)}")
     if job.state is JobState.FAILED:
         tail = [event.message for event in platform.events(job.id) if event.kind == "log-tail"]
         if tail:

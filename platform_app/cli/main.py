@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from platform_app.cli import cluster, jobs, models
-from platform_app.cli.output import complaints
+from platform_app.cli.output import complain
 from platform_app.client import ApiError
 from platform_app.errors import InvalidRequest, NotFound, SlipwayError, TemporaryError, Unauthenticated
 
@@ -40,12 +40,12 @@ def main() -> None:
     try:
         app()
     except SlipwayError as error:
-        complaints.print(f"[red]error:[/] {error}", highlight=False)
+        complain(str(error))
         for problem in getattr(error, "problems", ()):
-            complaints.print(f"  [bold]{problem.field}[/]: {problem.message}", highlight=False)
+            complain(f"  {problem.field}: {problem.message}", head="")
         sys.exit(exit_code(error))
     except (ValidationError, yaml.YAMLError, OSError, TimeoutError) as error:
-        complaints.print(f"[red]error:[/] {error}", highlight=False)
+        complain(str(error))
         sys.exit(2 if isinstance(error, (ValidationError, yaml.YAMLError)) else 1)
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from platform_app.cli.jobs import JsonFlag
 from platform_app.cli.output import ago, coloured, console, metrics_text, print_json, print_table
@@ -141,4 +142,4 @@ def _show(deployment: DeploymentView) -> None:
     line = (
         f"{deployment.name}  {coloured(deployment.state)}  {deployment.spec.model}@{deployment.spec.alias}: {version}"
     )
-    console.print(f"{line}  {deployment.message}")
+    console.print(f"{line}  {escape(deployment.message)}")

@@ -34,6 +34,12 @@ def coloured(state: str) -> str:
     return f"[{COLOURS.get(state, 'default')}]{state}[/]"
 
 
+def complain(message: str, head: str = "error: ") -> None:
+    """Say on standard error what went wrong, as it is: a log's brackets are not rich's markup."""
+    complaints.print(head, style="red", end="")
+    complaints.print(message, markup=False, highlight=False)
+
+
 def print_json(value: BaseModel | Iterable[BaseModel]) -> None:
     """Print a view, or a list of them, as JSON on standard output, unwrapped and uncoloured."""
     if isinstance(value, BaseModel):
