@@ -21,6 +21,10 @@ class JobFailed(Exception):
         return self.message
 
 
+class UserCodeFailed(Exception):
+    """What a user's code raised in a training worker, told in one line. Trying again may help."""
+
+
 def describe(error: BaseException) -> str:
     """Tell an exception in one line."""
     return describe_traceback("".join(traceback.format_exception(error)))

@@ -5,6 +5,7 @@ ray job submit --working-dir . -- python -m jobs.sweep --spec jobs/examples/swee
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -56,7 +57,9 @@ def sweep(attempt: Attempt) -> int | None:
         trials.close()
     for result in results:
         require_success(result.metrics or {})
-    chosen = best((pair for result in results for pair in result.best_checkpoints), spec.objective)
+    made = (pair for result in results for pair in result.best_checkpoints)
+    # The state of a restored sweep may be older than the last checkpoint that was replaced.
+    chosen = best((pair for pair in made if Path(pair[0].path).exists()), spec.objective)
     if chosen is None:
         raise _nothing_came_of_it(results)
     checkpoint, result = chosen

@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer
 
 from jobs.attempt import Attempt
 from jobs.driver import drive
-from jobs.failure import JobFailed, describe_traceback
+from jobs.failure import JobFailed, UserCodeFailed
 from jobs.placement import bundle, labels
 from jobs.process_group import HardwareTorchConfig
 from jobs.report import ReportFile
@@ -96,16 +96,15 @@ def explain(error: TrainingFailedError) -> JobFailed:
     if isinstance(error, ControllerError):
         return JobFailed(FailureCause.WORKERS_LOST, f"workers could not be run: {error.controller_failure}")
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
-    texts = {rank: str(failure).strip() for rank, failure in failures.items()}
-    lost = {rank: text for rank, text in texts.items() if not text.startswith("Traceback")}
-    if lost or not texts:
+    lost = {rank: failure for rank, failure in failures.items() if not isinstance(failure, UserCodeFailed)}
+    if lost or not failures:
+        reason = str(next(iter(lost.values()), error)).splitlines()[0]
         ranks = ", ".join(map(str, sorted(lost)))
-        reason = next(iter(lost.values()), str(error)).splitlines()[0]
         return JobFailed(
             FailureCause.WORKERS_LOST, f"lost worker {ranks} more often than max_failures allows: {reason}"
         )
-    rank = min(texts)
-    return JobFailed(FailureCause.USER_CODE_FAILED, f"worker {rank}: {describe_traceback(texts[rank])}")
+    rank = min(failures)
+    return JobFailed(FailureCause.USER_CODE_FAILED, f"worker {rank}: {failures[rank]}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ray.train.v2._internal.execution import context
 
 from jobs import loop
 from jobs.attempt import Attempt
-from jobs.failure import JobFailed
+from jobs.failure import JobFailed, UserCodeFailed, describe
 from jobs.metrics import best, comparable
 from jobs.publish import publish
 from jobs.sampling import seed_of
@@ -49,6 +49,9 @@ def train_worker(config: Mapping[str, str]) -> Outcome:
         return {"model_version": _train_workload(spec, attempt)}
     except JobFailed as failure:
         return _refusal(failure)
+    except Exception as error:
+        # Ray hands on what is raised without its traceback, and a user's exception may not survive pickling.
+        raise UserCodeFailed(describe(error)) from error
 
 
 def trial(config: Mapping[str, Any], attempt: Attempt) -> None:

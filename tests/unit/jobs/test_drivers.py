@@ -7,6 +7,7 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 from ray.tune.search.optuna import OptunaSearch
 
+from jobs.failure import UserCodeFailed
 from jobs.metrics import best, own_metrics
 from jobs.placement import bundle, labels
 from jobs.publish import code_paths
@@ -88,13 +89,10 @@ def test_only_the_users_own_code_travels_with_a_model():
 
 
 def test_a_users_exception_is_told_from_a_lost_worker():
-    user = Exception('Traceback (most recent call last):\n  File "/me/m.py", line 2, in make\nValueError: too big')
-    lost = Exception("Worker 1 is not healthy\nactor died")
+    user, lost = UserCodeFailed("ValueError: too big (m.py:2 in make)"), RuntimeError("the actor died\nand more")
     failed = explain(WorkerGroupError("", {0: user, 1: user}))
-    assert (failed.cause, failed.message) == (
-        FailureCause.USER_CODE_FAILED,
-        "worker 0: ValueError: too big (m.py:2 in make)",
-    )
+    assert failed.cause is FailureCause.USER_CODE_FAILED
+    assert failed.message == "worker 0: ValueError: too big (m.py:2 in make)"
     # The others raise because they cannot reach the lost one.
     assert explain(WorkerGroupError("", {0: user, 1: lost})).cause is FailureCause.WORKERS_LOST
     assert explain(ControllerError(Exception("no room"))).cause is FailureCause.WORKERS_LOST
