@@ -10,10 +10,8 @@ from platform_app.ports import RayJobRequest
 from platform_app.specs import ServedModel, digest
 
 JOB_ENV = {
-    # Train reports are read once each such interval (2 s by default): `report()` waits for it.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # The default of 60 s is less than a GPU node takes to boot.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+    # A driver that is asked to stop ends its MLflow run first; the default of 3 s is too short for that.
+    "RAY_JOB_STOP_WAIT_TIME_S": "10",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
 }

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from jobs.workloads.digits import test_set
 from platform_app.client import Platform
+from platform_app.local.state import find_state
 from platform_app.specs import DeploymentSpec
 from platform_app.views import JobView, ModelVersionView
 
@@ -85,11 +86,12 @@ class Timeline:
 
     def show(self) -> None:
         """Print it all."""
-        table = Table("AT", "STEP", "TOOK", "WORKERS ALIVE (MOST)", "RESULT", box=None, header_style="bold")
+        table = Table("AT", "STEP", "TOOK", "WORKERS (MOST)", "RESULT", box=None, header_style="bold")
         for step in self.steps:
             workers = ", ".join(f"{name} {count}" for name, count in step.workers.items() if count) or "0"
             table.add_row(f"{step.began:5.0f} s", step.name, f"{step.seconds:5.1f} s", workers, step.result)
-        console.print(table)
+        # As wide as its longest line, so that no address is broken in two.
+        Console(width=max(console.width, 160)).print(table)
 
 
 def tour(timeline: Timeline) -> None:
@@ -184,20 +186,27 @@ def require(seen: bool, what: str) -> None:
 def main() -> None:
     """Run the tour; take the platform down at its end unless `--keep`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help="leave the platform up at the end")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the platform up at the end (as one is that was up before)"
+    )
     keep = parser.parse_args().keep
-    timeline = Timeline()
+    # A platform that someone else started is used, and left as it was.
+    keep = keep or find_state() is not None
+    timeline, links = Timeline(), []
     try:
         with timeline.step("start the platform"):
             slipway("up", "--detach")
+        state = find_state()
+        assert state is not None
+        links = [f"{state.api_url}/docs", state.tracking_uri, state.dashboard_url]
         tour(timeline)
     finally:
         if not keep:
             with timeline.step("take everything down"):
                 slipway("down")
         timeline.show()
-    if keep:
-        slipway("status")
+        note = "" if keep else "   (gone now; KEEP=1 make demo leaves them up)"
+        console.print(f"API, MLflow, Ray: {'  '.join(links)}{note}", soft_wrap=True)
 
 
 def slipway(*words: str) -> None:

@@ -30,7 +30,7 @@ _EXAMPLES: dict[str, Example] = {
         "value": {
             "kind": "train",
             "name": "ddp",
-            "workload": "jobs.workloads.digits:workload",
+            "workload": "jobs.workloads.digits:make",
             "epochs": 20,
             "objective": {"metric": "accuracy", "mode": "max"},
             "resources": {"num_workers": 2, "gpus_per_worker": 1},
@@ -42,7 +42,7 @@ _EXAMPLES: dict[str, Example] = {
         "value": {
             "kind": "sweep",
             "name": "sweep",
-            "workload": "jobs.workloads.digits:workload",
+            "workload": "jobs.workloads.digits:make",
             "epochs": 10,
             "objective": {"metric": "accuracy", "mode": "max"},
             "space": {"lr": {"type": "loguniform", "low": 0.0001, "high": 0.1}},

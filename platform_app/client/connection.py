@@ -12,7 +12,6 @@ from platform_app.errors import FieldProblem, NotFound, SlipwayError, TemporaryE
 from platform_app.local.state import find_state
 
 _RETRY_SECONDS = 60
-_AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
 
 class ApiError(SlipwayError):
@@ -106,7 +105,8 @@ def raise_for_problem(answer: httpx.Response) -> None:
         detail = problem.get("detail") or problem.get("title") or problem.get("error") or answer.text
     except (ValueError, AttributeError):
         problem, detail = {}, answer.text[:500] or answer.reason_phrase
-    if answer.status_code in _AWAY:
+    # A server error that is no problem document is Serve's own: the control plane's replica died or is being started.
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE or (answer.is_server_error and "code" not in problem):
         raise TemporaryError(f"HTTP {answer.status_code}: {detail}")
     problems = tuple(FieldProblem(entry["field"], entry["message"]) for entry in problem.get("errors", ()))
     raise ApiError(answer.status_code, problem.get("code", f"http-{answer.status_code}"), detail, problems)

@@ -6,7 +6,7 @@ from platform_app.ports import GroupCount
 from platform_app.views import JobView, Page, PlanView
 from tests.control_plane import a_zip
 
-TRAIN = {"kind": "train", "name": "digits", "workload": "jobs.workloads.digits:workload"}
+TRAIN = {"kind": "train", "name": "digits", "workload": "jobs.workloads.digits:make"}
 SWEEP = {**TRAIN, "kind": "sweep", "name": "sweep", "space": {"lr": {"type": "uniform", "low": 0, "high": 1}}}
 
 

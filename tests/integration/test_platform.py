@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 EXAMPLES = Path(__file__).parents[2] / "jobs" / "examples"
 QUICK = {
     "name": "quick",
-    "workload": "jobs.workloads.digits:workload",
+    "workload": "jobs.workloads.digits:make",
     "epochs": 2,
     "objective": {"metric": "accuracy", "mode": "max"},
 }

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from platform_app.specs import Catalog, DeploymentSpec, TrainSpec, digest, job_spec_adapter, load_catalog
 
-TRAIN = {"kind": "train", "name": "digits", "workload": "jobs.workloads.digits:workload"}
+TRAIN = {"kind": "train", "name": "digits", "workload": "jobs.workloads.digits:make"}
 SWEEP = {**TRAIN, "kind": "sweep", "space": {"lr": {"type": "uniform", "low": 0, "high": 1}}}
 
 
