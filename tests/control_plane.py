@@ -1,6 +1,7 @@
 """A whole control plane in one object, and what to ask of it: real ledger and storage, fakes of what is remote."""
 
 import io
+import itertools
 import shutil
 import zipfile
 from dataclasses import dataclass, field
@@ -26,14 +27,14 @@ from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeR
 
 def train_spec(**fields) -> TrainSpec:
     """Give a training run of one worker, but for the fields given."""
-    return TrainSpec(**{"name": "digits", "workload": "jobs.workloads.digits:workload", **fields})
+    return TrainSpec(**{"name": "digits", "workload": "jobs.workloads.digits:make", **fields})
 
 
 def sweep_spec(**fields) -> SweepSpec:
     """Give a sweep, but for the fields given."""
     space = {"lr": {"type": "loguniform", "low": 1e-4, "high": 1e-1}}
     return SweepSpec(
-        **{"kind": "sweep", "name": "sweep", "workload": "jobs.workloads.digits:workload", "space": space, **fields}
+        **{"kind": "sweep", "name": "sweep", "workload": "jobs.workloads.digits:make", "space": space, **fields}
     )
 
 
@@ -69,7 +70,16 @@ class ControlPlane:
         self.storage = SharedStorage(self.root)
         self.catalog = load_catalog()
         self.context = LaunchContext(storage=self.root, tracking_uri="http://mlflow")
-        self.jobs = Jobs(self.store, self.storage, self.registry, self.catalog, self.context, self.clock)
+        numbers = itertools.count(1)
+        self.jobs = Jobs(
+            self.store,
+            self.storage,
+            self.registry,
+            self.catalog,
+            self.context,
+            self.clock,
+            new_id=lambda name: f"{name}-{next(numbers):06}",
+        )
         self.logs = Logs(self.store, self.runner, self.storage, sleep=self._sleep)
         self.models = Models(self.registry)
         self.deployments = Deployments(self.database.deployments, self.registry, self.clock)
