@@ -5,12 +5,13 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from platform_app.errors import FieldProblem, InvalidRequest
+from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.specs import AttemptReport, report_path, run_dir
 
 _OURS = frozenset({"platform_app", "jobs", "serve"})
@@ -25,34 +26,39 @@ class SharedStorage:
 
     def report(self, job_id: str, attempt: int) -> AttemptReport | None:
         """Read an attempt's report. One that cannot be read counts as none: the driver may be of another version."""
+        path = Path(report_path(self._root, job_id, attempt))
         try:
-            return AttemptReport.model_validate_json(Path(report_path(self._root, job_id, attempt)).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            with _there():
+                return AttemptReport.model_validate_json(path.read_bytes()) if path.exists() else None
+        except ValidationError:
             return None
 
     def keep_log(self, job_id: str, attempt: int, text: str) -> None:
         """Keep an ended attempt's output beside its checkpoints."""
         path = self._log_path(job_id, attempt)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as aside:
-            aside.write(text)
-            aside.flush()
-            os.fsync(aside.fileno())
-        os.replace(aside.name, path)
+        with _there():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One name for each log: what a crash leaves half written is written over by the next try.
+            aside = path.with_suffix(".log.part")
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
 
     def log(self, job_id: str, attempt: int) -> str | None:
         """Read a kept output."""
-        try:
-            return self._log_path(job_id, attempt).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+        path = self._log_path(job_id, attempt)
+        with _there():
+            return path.read_text(encoding="utf-8") if path.exists() else None
 
     def add_package(self, chunks: Iterable[bytes], limit_bytes: int) -> str:
         """Store a zip under the SHA-256 of its bytes; the same zip twice is stored once."""
         folder = Path(self._root) / "packages"
-        folder.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
-        with tempfile.NamedTemporaryFile(dir=folder) as aside:
+        with _there():
+            folder.mkdir(parents=True, exist_ok=True)
+        with _there(), tempfile.NamedTemporaryFile(dir=folder) as aside:
             for chunk in chunks:
                 size += len(chunk)
                 if size > limit_bytes:
@@ -77,6 +83,15 @@ class SharedStorage:
 
     def _log_path(self, job_id: str, attempt: int) -> Path:
         return Path(run_dir(self._root, job_id)) / f"attempt-{attempt}.log"
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    """Say of a filesystem that is away, full or read-only that it is; what was asked may work later."""
+    try:
+        yield
+    except OSError as error:
+        raise TemporaryError(f"the shared storage cannot be used: {error.strerror or error}") from error
 
 
 def _check_zip(path: str) -> None:

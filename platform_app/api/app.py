@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from platform_app.api import deployments, jobs, models, platform
+from platform_app.api import deployments, inference, jobs, models, platform
 from platform_app.api.middleware import Authentication, BodyLimit, Failsafe
 from platform_app.api.problems import ProblemView, documented, install
 from platform_app.api.services import Services
@@ -44,7 +44,7 @@ def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
     )
     app.state.services = services
     install(app)
-    for router in (jobs.router, models.router, deployments.router, platform.router):
+    for router in (jobs.router, models.router, deployments.router, inference.router, platform.router):
         app.include_router(
             router,
             dependencies=[_bearer],
@@ -52,6 +52,7 @@ def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
                 HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
             ),
         )
+    app.include_router(inference.health)
     app.include_router(platform.health)
     # Each wraps those before it: the failsafe is the outermost.
     app.add_middleware(

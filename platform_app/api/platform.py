@@ -1,8 +1,7 @@
-"""The cluster, uploads, health, and the Open Inference Protocol's words about the server."""
+"""The cluster, uploads and health."""
 
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
-from importlib.metadata import version
 
 import anyio.from_thread
 from fastapi import APIRouter, Request, Response
@@ -55,12 +54,6 @@ def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-@router.get("/v2", tags=["inference"], summary="Describe the inference server")
-def get_server_metadata() -> dict[str, str | list[str]]:
-    """Answer the Open Inference Protocol v2; models answer below `/v2/models/{deployment}`."""
-    return {"name": "slipway", "version": version("slipway"), "extensions": []}
-
-
 @health.get("/healthz", summary="Say that the platform is alive")
 def get_health() -> dict[str, str]:
     """Answer as long as the process does."""
@@ -75,15 +68,3 @@ def get_readiness(services: Use) -> Response:
     if missing := services.missing():
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "; ".join(missing))
     return Response('{"status":"ready"}', media_type="application/json")
-
-
-@health.get("/v2/health/live", summary="Say that the inference server is alive")
-def get_inference_liveness() -> dict[str, bool]:
-    """Answer the Open Inference Protocol v2."""
-    return {"live": True}
-
-
-@health.get("/v2/health/ready", summary="Say whether the inference server is ready")
-def get_inference_readiness() -> dict[str, bool]:
-    """Answer the Open Inference Protocol v2: a server that answers takes requests; each model has its own `ready`."""
-    return {"ready": True}

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ SpecLike = TrainSpec | SweepSpec | Mapping[str, Any] | str | Path
 """A spec, its fields, or the path of a YAML file that holds them."""
 
 _POLL_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -102,26 +103,44 @@ class Platform:
         return JobView.model_validate(self._json("POST", f"/v1/jobs/{job_id}/stop"))
 
     def logs(self, job_id: str, follow: bool = False, attempt: int | None = None) -> Iterator[str]:
-        """Read a job's output in pieces; following, until it ends, through restarts of the platform.
+        """Read a job's output in pieces; following, until it ends, through restarts of the platform and of the job.
+
+        Args:
+            job_id: which job.
+            follow: go on until the job ends, or the attempt that was asked for.
+            attempt: which attempt; absent: the newest, and when following those after it.
 
         Raises:
             TemporaryError: the platform did not come back for a minute.
         """
-        params: dict[str, Any] = {"attempt": attempt} if attempt else {}
         if not follow:
+            params = {"attempt": attempt} if attempt else {}
             yield self._connection.send("GET", f"/v1/jobs/{job_id}/logs", params=params).text
             return
-        offset, deadline = 0, time.monotonic() + 60
+        following = attempt
         while True:
+            number = yield from self._follow(job_id, following)
+            job = self.job(job_id)
+            while not job.state.is_terminal and len(job.attempts) <= number:
+                time.sleep(_POLL_SECONDS)
+                job = self.job(job_id)
+            if attempt or len(job.attempts) <= number:
+                return
+            following = number + 1
+
+    def _follow(self, job_id: str, attempt: int | None) -> Generator[str, None, int]:
+        """Follow one attempt to its end and give its number; a stream that breaks is resumed where it broke."""
+        offset, deadline = 0, time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            params = {"follow": "true", "offset": offset, **({"attempt": attempt} if attempt else {})}
             try:
-                with self._connection.stream(
-                    f"/v1/jobs/{job_id}/logs", follow="true", offset=offset, **params
-                ) as answer:
+                with self._connection.stream(f"/v1/jobs/{job_id}/logs", **params) as answer:
+                    attempt = int(answer.headers["Slipway-Attempt"])
                     for text in answer.iter_text():
                         offset += len(text.encode())
-                        deadline = time.monotonic() + 60
+                        deadline = time.monotonic() + _PATIENCE_SECONDS
                         yield text
-                return
+                return attempt
             except TemporaryError:
                 if time.monotonic() > deadline:
                     raise

@@ -233,3 +233,18 @@ class TestHealth:
 
     def test_the_inference_server_describes_itself(self, api):
         assert api.get("/v2").json()["name"] == "slipway"
+
+
+class TestInference:
+    def test_a_model_that_nobody_deployed_is_told_in_the_protocols_form(self, api):
+        for answer in (api.post("/v2/models/digits/infer", json={}), api.get("/v2/models/digits")):
+            assert answer.status_code == 404
+            assert "no deployment 'digits'" in answer.json()["error"]
+
+    def test_a_deployment_that_is_not_ready_says_how_far_it_is(self, api, plane):
+        plane.registry.add_version("digits")
+        api.post("/v1/models/digits/promote")
+        api.put("/v1/deployments/digits", json={"model": "digits"})
+        answer = api.get("/v2/models/digits/ready")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "DEPLOYING" in answer.json()["error"]

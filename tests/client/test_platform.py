@@ -99,6 +99,22 @@ def test_following_a_log_gives_every_byte_once_though_the_stream_breaks(platform
     assert text == "première ligne\n" * 50 + "fin\n"
 
 
+def test_following_goes_on_with_the_next_attempt(platform, plane):
+    job_id = plane.running()
+    plane.runner.write(f"{job_id}-1", "one\n")
+    plane.runner.lose_all()
+    plane.tick()
+    plane.tick()
+    plane.runner.begin(f"{job_id}-2")
+    plane.tick()
+    plane.runner.write(f"{job_id}-2", "two\n")
+    plane.storage.keep_log(job_id, 1, "one\n")
+    plane.end(job_id)
+    first = platform.logs(job_id, follow=True, attempt=1)
+    assert "".join(first) == "one\n"
+    assert "".join(platform.logs(job_id, follow=True)) == "two\n"
+
+
 def test_stop_events_and_trials_come_back_typed(platform, plane):
     job_id = plane.running()
     assert platform.stop(job_id).state is JobState.STOPPING

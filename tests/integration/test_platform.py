@@ -121,7 +121,8 @@ def test_a_sweep_makes_child_runs_and_a_version_of_its_best_trial(running):
     assert len(trials) == 8
     best = max(trial.metrics["accuracy"] for trial in trials)
     version = next(v for v in client.versions("digits") if v.version == job.model_version)
-    assert version.metrics["accuracy"] == pytest.approx(best)
+    # A trial shows its last epoch; the version is its best one.
+    assert version.metrics["accuracy"] >= best
 
 
 def test_promotion_rolls_a_deployment_over_without_a_failed_request(running, trained):
@@ -185,7 +186,7 @@ def test_ray_job_submit_gives_the_same_result_without_the_platform(running):
 
 def test_a_working_directory_goes_along_and_its_model_can_be_served(running, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from jobs.workloads import digits\n\ndef workload(config):\n    return digits.workload(config)\n"
+        "from jobs.workloads import digits\n\ndef workload(config):\n    return digits.make(config)\n"
     )
     client = running.client
     spec = {**QUICK, "name": "mine", "workload": "mine:workload", "registered_model": "mine"}

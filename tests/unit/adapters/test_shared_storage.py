@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform_app.adapters.shared_storage import SharedStorage
-from platform_app.errors import InvalidRequest
+from platform_app.errors import InvalidRequest, TemporaryError
 from platform_app.specs import AttemptReport, AttemptStatus, report_path
 
 
@@ -76,3 +76,14 @@ def test_a_refused_package_says_why_and_leaves_nothing(storage, tmp_path, body, 
 @pytest.mark.parametrize("name", ["package:" + "0" * 64, "package:../../x", "file:///etc/passwd", ""])
 def test_a_package_that_is_not_there_has_no_uri(storage, name):
     assert storage.package_uri(name) is None
+
+
+def test_a_filesystem_that_is_away_is_said_as_such(tmp_path):
+    (tmp_path / "file").write_text("")
+    storage = SharedStorage(str(tmp_path / "file"))
+    for use in (
+        lambda: storage.keep_log("j-1", 1, "x"),
+        lambda: storage.add_package([zipped(a="x")], 10_000),
+    ):
+        with pytest.raises(TemporaryError, match="the shared storage cannot be used"):
+            use()

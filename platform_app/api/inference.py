@@ -1,0 +1,46 @@
+"""The Open Inference Protocol v2 for the server as a whole; Serve routes what is asked of a model past this process.
+
+Only for a model that serves nothing does a request come here, and is told so in the protocol's own form.
+"""
+
+from http import HTTPStatus
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from platform_app.api.services import Use
+from platform_app.errors import NotFound
+
+router = APIRouter(tags=["inference"])
+health = APIRouter(tags=["health"])
+
+
+@router.get("/v2", summary="Describe the inference server")
+def get_server_metadata() -> dict[str, str | list[str]]:
+    """Say who answers; models answer below `/v2/models/{deployment}`."""
+    return {"name": "slipway", "version": version("slipway"), "extensions": []}
+
+
+@router.api_route("/v2/models/{deployment}", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/v2/models/{deployment}/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+def get_absent_model(deployment: str, services: Use) -> Response:
+    """Say why a model does not answer: there is none, or it is not ready yet."""
+    try:
+        found = services.deployments.get(deployment)
+    except NotFound as error:
+        return JSONResponse({"error": str(error)}, HTTPStatus.NOT_FOUND)
+    message = f"deployment {deployment!r} is {found.state}" + (f": {found.message}" if found.message else "")
+    return JSONResponse({"error": message}, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"})
+
+
+@health.get("/v2/health/live", summary="Say that the inference server is alive")
+def get_inference_liveness() -> dict[str, bool]:
+    """Answer as long as the process does."""
+    return {"live": True}
+
+
+@health.get("/v2/health/ready", summary="Say whether the inference server is ready")
+def get_inference_readiness() -> dict[str, bool]:
+    """Say that requests are taken; each model has its own `ready`."""
+    return {"ready": True}
