@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from jobs.workloads.digits import test_set as digits_test_set
 from platform_app.client import ApiError
@@ -111,6 +112,26 @@ def test_killing_the_control_plane_mid_training_loses_no_job_and_no_log(running)
     whole = "".join(client.logs(job.id))
     assert "epoch 60" in whole
     assert "".join(followed) == whole
+
+
+def test_training_goes_on_while_mlflow_is_away_and_no_metric_is_lost(running):
+    client = running.client
+    job = client.submit({**QUICK, "name": "untracked", "epochs": 80})
+    eventually(lambda: (now := client.job(job.id)).progress and now.progress.done)
+    servers = processes(running, "mlflow")
+    assert servers
+    for server in servers:
+        server.send_signal(signal.SIGSTOP)
+    try:
+        before = client.job(job.id).progress.done
+        eventually(lambda: client.job(job.id).progress.done > before + 100)
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGCONT)
+    ended = client.wait(job.id, timeout=180)
+    assert ended.state is JobState.SUCCEEDED, ended.message
+    history = MlflowClient(running.state.tracking_uri).get_metric_history(ended.mlflow_run_id, "accuracy")
+    assert len({metric.step for metric in history}) == 80
 
 
 def test_a_sweep_makes_child_runs_and_a_version_of_its_best_trial(running):
