@@ -25,7 +25,7 @@ class Demand:
 
     per_worker: WorkerResources
     at_least: int
-    """Workers without which it cannot start: all of a training run's, one of a sweep's."""
+    """Workers without which it cannot start: the fewest of a training run, those of one trial of a sweep."""
     at_most: int
     """Workers that it would use if it had them."""
 
@@ -47,7 +47,7 @@ def demand(spec: TrainSpec | SweepSpec) -> Demand:
     """Say what a job needs at one time."""
     if isinstance(spec, SweepSpec):
         return Demand(spec.resources, at_least=1, at_most=min(spec.search.max_concurrent, spec.num_trials))
-    return Demand(spec.resources, at_least=spec.resources.num_workers, at_most=spec.resources.num_workers)
+    return Demand(spec.resources, at_least=spec.resources.min_workers, at_most=spec.resources.max_workers)
 
 
 def slots_per_worker(group: WorkerGroup, per_worker: WorkerResources) -> int:

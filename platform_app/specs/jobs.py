@@ -32,16 +32,36 @@ class MarketPolicy(StrEnum):
     ON_DEMAND = "on-demand"
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class WorkerResources(Spec):
     """Training workers, and what each of them holds."""
 
-    num_workers: int = Field(ge=1, default=1)
+    num_workers: Count | tuple[Count, Count] = 1
+    """How many; `[min, max]` for a run that starts with what can be had, grows and shrinks."""
     gpus_per_worker: float = Field(ge=0, default=1)
     """Whole GPUs, or a fraction of one below 1 (several workers then share a GPU)."""
     cpus_per_worker: float = Field(gt=0, default=1)
     accelerator_type: str | None = None
     """Only workers with this accelerator, such as `A100`; absent: any."""
     market: MarketPolicy = MarketPolicy.PREFER_SPOT
+
+    @property
+    def min_workers(self) -> int:
+        """Workers without which it does not run."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def max_workers(self) -> int:
+        """Workers that it uses when it can have them."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min_workers > self.max_workers:
+            raise ValueError(f"num_workers: min {self.min_workers} is more than max {self.max_workers}")
+        return self
 
     @field_validator("gpus_per_worker")
     @classmethod
@@ -59,10 +79,17 @@ class Objective(Spec):
 
 
 class Checkpointing(Spec):
-    """When to write checkpoints, and how many to keep. The best by the objective is always kept."""
+    """When to write checkpoints, and how many to keep. The best by the objective is always kept.
+
+    One is written whenever any of the intervals has passed, at a notice of preemption, and after the last epoch.
+    """
 
     every_epochs: int = Field(ge=1, default=1)
+    every_steps: int | None = Field(ge=1, default=None)
+    every_seconds: float | None = Field(gt=0, default=None)
     num_to_keep: int = Field(ge=1, default=2)
+    max_failures: int = Field(ge=0, default=3)
+    """Checkpoints in a row that may fail (a full disk, a filesystem that is away) before the job fails."""
 
 
 class _TrainingSpec(Spec):
@@ -82,7 +109,7 @@ class _TrainingSpec(Spec):
     resources: WorkerResources = WorkerResources()
     checkpointing: Checkpointing = Checkpointing()
     max_failures: int = Field(ge=0, le=100, default=2)
-    """Restarts from the last checkpoint after a failed worker, before the job fails."""
+    """Times that the user's own code may fail and be tried again from the last checkpoint; preemptions do not count."""
     registered_model: Name | None = None
     """MLflow registered model to which the best checkpoint is added as a new version."""
     tier: Name = "development"
@@ -117,10 +144,10 @@ class TrainSpec(_TrainingSpec):
                 "registered_model needs a workload; "
                 "a train_loop calls mlflow's log_model(registered_model_name=...) itself"
             )
-        if self.workload and self.batch_size < self.resources.num_workers:
+        if self.workload and self.batch_size < self.resources.max_workers:
             raise ValueError(
-                f"batch_size {self.batch_size} leaves some of {self.resources.num_workers} workers without a sample; "
-                f"take at least {self.resources.num_workers}"
+                f"batch_size {self.batch_size} leaves some of {self.resources.max_workers} workers without a sample; "
+                f"take at least {self.resources.max_workers}"
             )
         return self
 

@@ -4,9 +4,10 @@
 folder and on NFS, and needs neither to be up while the other is.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from platform_app.specs.base import Spec
 
@@ -48,6 +49,28 @@ class Progress(Spec):
     """The latest metrics of a training run; the best trial's metrics of a sweep."""
 
 
+class Grant(Spec):
+    """What the platform lets a running attempt have; an elastic run follows it."""
+
+    num_workers: int = Field(ge=1)
+
+
+class Interruption(Spec):
+    """One time that training stopped and went on, and what it cost."""
+
+    at: datetime
+    cause: str
+    """`notice`, `worker-lost`, `user-error` or `resize`."""
+    num_workers: int
+    """Workers that went on."""
+    steps_lost: int
+    """Optimizer steps that were done and had to be done again."""
+    seconds: float
+    """From the last step before to the first step after."""
+    gpu_seconds_lost: float
+    """GPU time of the lost steps and of the wait."""
+
+
 class AttemptReport(Spec):
     """An attempt's own account of itself."""
 
@@ -56,6 +79,12 @@ class AttemptReport(Spec):
     cause: FailureCause | None = None
     message: str = ""
     """For a person: what went wrong and what to do."""
+    num_workers: int | None = None
+    """Training workers that it runs on now."""
+    interruptions: tuple[Interruption, ...] = ()
+    """Oldest first."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong without ending the attempt, such as a checkpoint that could not be written; oldest first."""
     mlflow_run_id: str | None = None
     model_version: int | None = None
     """The version of `registered_model` that this attempt made."""
@@ -69,3 +98,8 @@ def run_dir(storage: str, job_id: str) -> str:
 def report_path(storage: str, job_id: str, attempt: int) -> str:
     """Name the file that holds an attempt's `AttemptReport`."""
     return f"{run_dir(storage, job_id)}/attempt-{attempt}.json"
+
+
+def grant_path(storage: str, job_id: str) -> str:
+    """Name the file by which the platform tells a running attempt its `Grant`; absent: it sizes itself."""
+    return f"{run_dir(storage, job_id)}/grant.json"
