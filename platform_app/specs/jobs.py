@@ -32,13 +32,10 @@ class MarketPolicy(StrEnum):
     ON_DEMAND = "on-demand"
 
 
-Count = Annotated[int, Field(ge=1)]
-
-
 class WorkerResources(Spec):
     """Training workers, and what each of them holds."""
 
-    num_workers: Count | tuple[Count, Count] = 1
+    num_workers: int | tuple[int, int] = 1
     """How many; `[min, max]` for a run that starts with what can be had, grows and shrinks."""
     gpus_per_worker: float = Field(ge=0, default=1)
     """Whole GPUs, or a fraction of one below 1 (several workers then share a GPU)."""
@@ -57,11 +54,16 @@ class WorkerResources(Spec):
         """Workers that it uses when it can have them."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
-    @model_validator(mode="after")
-    def _bounds(self) -> Self:
-        if self.min_workers > self.max_workers:
-            raise ValueError(f"num_workers: min {self.min_workers} is more than max {self.max_workers}")
-        return self
+    @field_validator("num_workers", mode="before")
+    @classmethod
+    def _count_or_range(cls, value: object) -> object:
+        # Said here in one sentence; pydantic would complain of each member of the union.
+        counts = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
+        if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in counts):
+            raise ValueError(f"expected an integer from 1, or [min, max]; got {value!r}")
+        if counts[0] > counts[-1]:
+            raise ValueError(f"min {counts[0]} is more than max {counts[-1]}: write [{counts[-1]}, {counts[0]}]")
+        return value
 
     @field_validator("gpus_per_worker")
     @classmethod
