@@ -2,7 +2,7 @@
 
 import math
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
 
@@ -58,7 +58,7 @@ class WorkerResources(Spec):
     @classmethod
     def _count_or_range(cls, value: object) -> object:
         # Said here in one sentence; pydantic would complain of each member of the union.
-        counts = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
+        counts: list[Any] = list(value) if isinstance(value, list | tuple) and len(value) == 2 else [value]
         if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in counts):
             raise ValueError(f"expected an integer from 1, or [min, max]; got {value!r}")
         if counts[0] > counts[-1]:
