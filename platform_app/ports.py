@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from platform_app.domain.deployment import Deployment
 from platform_app.domain.job import Event, Job, JobState
-from platform_app.specs import AttemptReport, ServedModel
+from platform_app.specs import AttemptReport, Grant, ServedModel
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
 
@@ -156,6 +156,10 @@ class Storage(Protocol):
 
     def report(self, job_id: str, attempt: int) -> AttemptReport | None:
         """Read an attempt's own account of itself; None before it has written any."""
+        ...
+
+    def grant(self, job_id: str, granted: Grant) -> None:
+        """Tell a job's running attempt what it may have; the same again changes nothing."""
         ...
 
     def keep_log(self, job_id: str, attempt: int, text: str) -> None:

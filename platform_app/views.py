@@ -7,9 +7,12 @@ from pydantic import BaseModel, ConfigDict
 
 from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
-from platform_app.specs import DeploymentSpec, JobSpec, Market, Progress, digest
+from platform_app.specs import AttemptReport, DeploymentSpec, Interruption, JobSpec, Market, Progress, digest
 
 T = TypeVar("T")
+
+_TOLD_BY_THE_JOB = {"progress", "num_workers", "interruptions", "warnings", "mlflow_run_id", "model_version"}
+"""Fields of a job's view that come from its own report."""
 
 
 class View(BaseModel):
@@ -43,6 +46,8 @@ class AttemptView(View):
     ended_at: datetime | None
     reason: Reason | None
     message: str
+    granted_workers: int | None = None
+    """Training workers that an elastic run may have."""
 
     @classmethod
     def of(cls, job: Job, attempt: Attempt) -> "AttemptView":
@@ -67,19 +72,20 @@ class JobView(View):
     ended_at: datetime | None
     attempts: tuple[AttemptView, ...]
     progress: Progress | None = None
+    num_workers: int | None = None
+    """Training workers that it runs on now."""
+    interruptions: tuple[Interruption, ...] = ()
+    """Times that the newest attempt stopped and went on, and what each cost; oldest first."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong in the newest attempt without ending it; oldest first."""
     mlflow_run_id: str | None = None
     model_version: int | None = None
     """The version of `spec.registered_model` that this job made."""
 
     @classmethod
-    def of(
-        cls,
-        job: Job,
-        progress: Progress | None = None,
-        mlflow_run_id: str | None = None,
-        model_version: int | None = None,
-    ) -> "JobView":
+    def of(cls, job: Job, report: AttemptReport | None = None) -> "JobView":
         """Show a job, with what its own report adds."""
+        told = report.model_dump(include=_TOLD_BY_THE_JOB) if report else {}
         return cls(
             id=job.id,
             name=job.spec.name,
@@ -94,9 +100,7 @@ class JobView(View):
             started_at=job.started_at,
             ended_at=job.ended_at,
             attempts=tuple(AttemptView.of(job, attempt) for attempt in job.attempts),
-            progress=progress,
-            mlflow_run_id=mlflow_run_id,
-            model_version=model_version,
+            **told,
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
-from platform_app.specs import AttemptReport, report_path, run_dir
+from platform_app.specs import AttemptReport, Grant, grant_path, report_path, run_dir
 
 _OURS = frozenset({"platform_app", "jobs", "serve"})
 _PACKAGE = re.compile(r"^package:([0-9a-f]{64})$")
@@ -33,18 +33,17 @@ class SharedStorage:
         except ValidationError:
             return None
 
+    def grant(self, job_id: str, granted: Grant) -> None:
+        """Write the grant beside the job's checkpoints, where its driver looks."""
+        path, text = Path(grant_path(self._root, job_id)), granted.model_dump_json()
+        with _there():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                _write_whole(path, text)
+
     def keep_log(self, job_id: str, attempt: int, text: str) -> None:
         """Keep an ended attempt's output beside its checkpoints."""
-        path = self._log_path(job_id, attempt)
         with _there():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # One name for each log: what a crash leaves half written is written over by the next try.
-            aside = path.with_suffix(".log.part")
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
+            _write_whole(self._log_path(job_id, attempt), text)
 
     def log(self, job_id: str, attempt: int) -> str | None:
         """Read a kept output."""
@@ -83,6 +82,17 @@ class SharedStorage:
 
     def _log_path(self, job_id: str, attempt: int) -> Path:
         return Path(run_dir(self._root, job_id)) / f"attempt-{attempt}.log"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name for each file: what a crash leaves half written is written over by the next try.
+    aside = path.with_name(f"{path.name}.part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 @contextmanager

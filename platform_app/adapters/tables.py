@@ -91,6 +91,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", String(64)),
     Column("message", Text, nullable=False),
+    Column("granted_workers", Integer),
 )
 
 events = Table(

@@ -3,10 +3,10 @@
 Order: tier, then age. A job that does not fit does not hold back one behind it that fits elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from platform_app.domain.capacity import Placement, demand, place
+from platform_app.domain.capacity import Demand, Placement, add, demand, exactly, is_elastic, place
 from platform_app.domain.job import Job
 from platform_app.specs import Catalog
 
@@ -22,25 +22,49 @@ class Decision:
     """For a person: why it waits, with the numbers."""
 
 
-def decide(queue: Iterable[Job], active: Sequence[Job], catalog: Catalog) -> tuple[Decision, ...]:
-    """Decide for each queued job whether it starts now, in the order in which they are served."""
-    used = occupied(active, catalog)
+def decide(
+    queue: Iterable[Job], active: Sequence[Job], catalog: Catalog, sizes: Mapping[str, int] | None = None
+) -> tuple[Decision, ...]:
+    """Decide for each queued job whether it starts now, in the order in which they are served.
+
+    Args:
+        queue: jobs that wait.
+        active: jobs that hold capacity.
+        catalog: what there is.
+        sizes: training workers on which elastic runs are now, by job id, as far as it is known.
+    """
+    used = occupied(active, catalog, sizes or {})
     decisions = []
-    for job in sorted(queue, key=lambda job: (-catalog.priority(job.spec.tier), job.created_at, job.id)):
+    for job in in_order(queue, catalog):
         placement = place(demand(job.spec), catalog, used)
-        for share in placement or ():
-            used[share.group] = used.get(share.group, 0.0) + share.cluster_workers
+        add(placement or (), used)
         decisions.append(Decision(job, placement, "" if placement else _waits(job, active)))
     return tuple(decisions)
 
 
-def occupied(active: Sequence[Job], catalog: Catalog) -> dict[str, float]:
-    """Count the cluster workers of each group that running jobs hold, oldest first as they were admitted."""
+def in_order(queue: Iterable[Job], catalog: Catalog) -> list[Job]:
+    """Give queued jobs in the order in which they are served."""
+    return sorted(queue, key=lambda job: (-catalog.priority(job.spec.tier), job.created_at, job.id))
+
+
+def by_admission(active: Iterable[Job]) -> list[Job]:
+    """Give jobs that hold capacity, those admitted first before the others."""
+    return sorted(active, key=lambda job: (job.attempt.created_at if job.attempt else job.created_at, job.id))
+
+
+def occupied(active: Sequence[Job], catalog: Catalog, sizes: Mapping[str, int]) -> dict[str, float]:
+    """Count the cluster workers of each group that jobs hold, oldest first as they were admitted."""
     used: dict[str, float] = {}
-    for job in sorted(active, key=lambda job: (job.attempt.created_at if job.attempt else job.created_at, job.id)):
-        for share in place(demand(job.spec), catalog, used) or ():
-            used[share.group] = used.get(share.group, 0.0) + share.cluster_workers
+    for job in by_admission(active):
+        add(place(charge(job, sizes.get(job.id, 0)), catalog, used) or (), used)
     return used
+
+
+def charge(job: Job, size: int) -> Demand:
+    """Say what a running job is charged for: an elastic run for what it has or may have, whichever is more."""
+    need = demand(job.spec)
+    granted = job.attempt.granted_workers if job.attempt else None
+    return need if granted is None or not is_elastic(job.spec) else exactly(need, max(granted, size))
 
 
 def _waits(job: Job, active: Sequence[Job]) -> str:

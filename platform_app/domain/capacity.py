@@ -4,7 +4,7 @@ Everything is counted in whole workers' room: a *slot* is room for one training 
 cluster worker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from platform_app.errors import FieldProblem
@@ -48,6 +48,27 @@ def demand(spec: TrainSpec | SweepSpec) -> Demand:
     if isinstance(spec, SweepSpec):
         return Demand(spec.resources, at_least=1, at_most=min(spec.search.max_concurrent, spec.num_trials))
     return Demand(spec.resources, at_least=spec.resources.min_workers, at_most=spec.resources.max_workers)
+
+
+def is_elastic(spec: TrainSpec | SweepSpec) -> bool:
+    """Say whether a run may change its number of workers while it runs."""
+    return isinstance(spec, TrainSpec) and spec.resources.min_workers < spec.resources.max_workers
+
+
+def exactly(need: Demand, num_workers: int) -> Demand:
+    """Give the demand for a certain number of the same workers."""
+    return Demand(need.per_worker, at_least=num_workers, at_most=num_workers)
+
+
+def add(placement: Placement, used: MutableMapping[str, float]) -> None:
+    """Count a placement's cluster workers as taken."""
+    for share in placement:
+        used[share.group] = used.get(share.group, 0.0) + share.cluster_workers
+
+
+def size(placement: Placement) -> int:
+    """Count the training workers of a placement."""
+    return sum(share.training_workers for share in placement)
 
 
 def slots_per_worker(group: WorkerGroup, per_worker: WorkerResources) -> int:

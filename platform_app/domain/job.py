@@ -106,6 +106,8 @@ class Attempt:
     ended_at: datetime | None = None
     reason: Reason | None = None
     message: str = ""
+    granted_workers: int | None = None
+    """Training workers that an elastic run may have; None where the spec alone says how many."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,14 @@ class Job:
         ended = now if state.is_terminal else None
         return replace(self, state=state, message=message, started_at=started, ended_at=ended)
 
-    def admitted(self, now: datetime) -> "Job":
-        """Give this job PENDING with its next attempt."""
-        following = Attempt(number=len(self.attempts) + 1, created_at=now)
+    def admitted(self, now: datetime, granted_workers: int | None = None) -> "Job":
+        """Give this job PENDING with its next attempt, which may have so many workers where the run is elastic."""
+        following = Attempt(len(self.attempts) + 1, created_at=now, granted_workers=granted_workers)
         return replace(self.moved(JobState.PENDING, now), attempts=(*self.attempts, following), reason=None)
+
+    def granted(self, num_workers: int) -> "Job":
+        """Give this job with another number of workers that its attempt may have."""
+        return self._with_attempt(self, granted_workers=num_workers)
 
     def running(self, now: datetime) -> "Job":
         """Give this job RUNNING, its attempt started."""

@@ -6,19 +6,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from platform_app.domain.admission import Decision, decide
+from platform_app.domain.capacity import is_elastic, size
+from platform_app.domain.elastic import grants
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.errors import PermanentError, TemporaryError
 from platform_app.launch import LaunchContext, ray_job
 from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage
 from platform_app.reconciler.isolation import isolated
-from platform_app.reconciler.verdict import Ending, Step, ending, lost, step
-from platform_app.specs import Catalog
+from platform_app.reconciler.verdict import Ending, Step, ending, lost, step, told
+from platform_app.specs import AttemptReport, Catalog, Grant
 
 _log = logging.getLogger(__name__)
 
 _TAIL_LINES = 40
 _MESSAGES_PER_PASS = 100
 """Waiting jobs whose message is refreshed in one pass; a long queue must not fill the pass with writes."""
+_REST = timedelta(minutes=1)
+"""How long an elastic run keeps its size before it grows again: each resize costs it some seconds."""
 _LOG_PATIENCE = timedelta(minutes=1)
 """How long an ended attempt waits for its log and report to be readable before it is recorded without them."""
 
@@ -41,6 +45,8 @@ class JobPass:
         self._catalog = catalog
         self._context = context
         self._clock = clock
+        self._grow_after: dict[str, datetime] = {}
+        """When an elastic run may grow again, by job id."""
         self._unread_since: dict[str, datetime] = {}
         """Ended attempts whose log or report could not be read, by submission id."""
 
@@ -57,12 +63,14 @@ class JobPass:
         live = self._store.live()
         seen = self._runner.observe()
         held = [job for job in live if job.state.holds_capacity]
+        queue = [job for job in live if job.state is JobState.QUEUED]
         for job in held:
             if not may_act():
                 return
             with isolated(job.id):
                 self._follow(job, seen.get(job.submission_id or ""))
-        self._admit([job for job in live if job.state is JobState.QUEUED], held, may_act)
+        self._admit(queue, held, may_act)
+        self._resize(queue, held, may_act)
         self._stop_strays({job.submission_id for job in held}, seen)
 
     def _follow(self, job: Job, seen: RayJobObservation | None) -> None:
@@ -82,7 +90,7 @@ class JobPass:
         tiers = {tier.name for tier in self._catalog.tiers}
         known = [job for job in queue if job.spec.tier in tiers]
         refreshed = 0
-        for decision in decide(known, held, self._catalog):
+        for decision in decide(known, held, self._catalog, self._sizes(held)):
             if decision.placement:
                 if not may_act():
                     return
@@ -100,11 +108,37 @@ class JobPass:
 
     def _start(self, decision: Decision) -> None:
         """Save the attempt, then start it: a platform that dies in between starts it when it is back."""
-        where = ", ".join(f"{share.training_workers} on {share.group}" for share in decision.placement or ())
-        admitted = decision.job.admitted(self._clock.now())
+        placement = decision.placement or ()
+        where = ", ".join(f"{share.training_workers} on {share.group}" for share in placement)
+        granted = size(placement) if is_elastic(decision.job.spec) else None
+        admitted = decision.job.admitted(self._clock.now(), granted)
         self._submit(self._save(admitted, f"attempt {len(admitted.attempts)} is started: {where}"))
 
+    def _sizes(self, held: Sequence[Job]) -> dict[str, int]:
+        """Read on how many workers elastic runs are now: one that shrinks holds what it had until it has shrunk."""
+        reports = {job.id: self._storage.report(job.id, len(job.attempts)) for job in held if is_elastic(job.spec)}
+        return {job_id: report.num_workers or 0 for job_id, report in reports.items() if report}
+
+    def _resize(self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool]) -> None:
+        """Tell elastic runs how many workers they may have now. The run follows; only then is the room given away."""
+        tiers = {tier.name for tier in self._catalog.tiers}
+        wanted = grants(held, [job for job in queue if job.spec.tier in tiers], self._catalog)
+        now = self._clock.now()
+        for job in (job for job in held if job.id in wanted and job.state is JobState.RUNNING):
+            had = (job.attempt.granted_workers if job.attempt else None) or 0
+            target = had if now < self._grow_after.get(job.id, now) and wanted[job.id] > had else wanted[job.id]
+            if not may_act():
+                return
+            with isolated(job.id):
+                if target != had:
+                    self._grow_after[job.id] = now + _REST
+                    self._save(job.granted(target), f"may have {target} workers instead of {had}")
+                # Each pass, for the one that saved the number may have died before it wrote it here.
+                self._storage.grant(job.id, Grant(num_workers=target))
+
     def _submit(self, job: Job) -> None:
+        if job.attempt and job.attempt.granted_workers:
+            self._storage.grant(job.id, Grant(num_workers=job.attempt.granted_workers))
         package = job.spec.working_dir
         uri = self._storage.package_uri(package) if package else None
         try:
@@ -129,15 +163,15 @@ class JobPass:
                 _log.warning("%s has ended, but its log or report cannot be read yet: %s", submission_id, error)
                 return
         self._unread_since.pop(submission_id, None)
-        self._end(job, ending(job, seen, report), output)
+        self._end(job, ending(job, seen, report), output, report)
 
-    def _end(self, job: Job, why: Ending, output: str | None = None) -> None:
+    def _end(self, job: Job, why: Ending, output: str | None = None, report: AttemptReport | None = None) -> None:
         now = self._clock.now()
         if why.reason is Reason.STOPPED_BY_USER and job.state is not JobState.STOPPING:
             job = job.moved(JobState.STOPPING, now)
         ended = job.ended(why.reason, now, why.message)
         text = f"attempt {len(job.attempts)}: {why.reason}" + (f": {why.message}" if why.message else "")
-        happened = [Event(now, ended.state, text)]
+        happened = [*told(report, now), Event(now, ended.state, text)]
         if output and ended.state is JobState.FAILED:
             happened.append(Event(now, "log-tail", "\n".join(output.splitlines()[-_TAIL_LINES:])))
         self._store.save(ended, happened)

@@ -1,9 +1,10 @@
 """What an observation means for a job: a function of values, the rule that the reconciler acts by."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from platform_app.domain.job import Job, JobState, Reason
+from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.ports import RayJobObservation, RayJobStatus
 from platform_app.specs import AttemptReport
 
@@ -61,6 +62,22 @@ def lost(job: Job) -> Ending:
     if losses >= LOST_CLUSTERS:
         return Ending(Reason.DRIVER_FAILED, f"the cluster was lost {losses} times while this job ran: see its log")
     return Ending(Reason.CLUSTER_LOST, "the cluster was lost; it continues from its last checkpoint")
+
+
+def told(report: AttemptReport | None, now: datetime) -> list[Event]:
+    """Give what an ended attempt tells of its way: what interrupted it, at what cost, and what went wrong."""
+    if report is None:
+        return []
+    interruptions = [
+        Event(
+            one.at,
+            "interruption",
+            f"{one.cause}: {one.steps_lost} steps and {one.gpu_seconds_lost:.1f} GPU-seconds lost; "
+            f"went on after {one.seconds:.1f} s with {one.num_workers} workers",
+        )
+        for one in report.interruptions
+    ]
+    return [*interruptions, *(Event(now, "warning", warning) for warning in report.warnings)]
 
 
 def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> Ending:

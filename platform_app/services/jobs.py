@@ -134,10 +134,7 @@ class Jobs:
         return request
 
     def _view(self, job: Job) -> JobView:
-        report = self._report(job)
-        if report is None:
-            return JobView.of(job)
-        return JobView.of(job, report.progress, report.mlflow_run_id, report.model_version)
+        return JobView.of(job, self._report(job))
 
     def _report(self, job: Job) -> AttemptReport | None:
         """Read the newest report: an attempt that has none yet continues what the one before it began."""

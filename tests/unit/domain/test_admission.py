@@ -49,7 +49,7 @@ queues = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(TIERS), st.sample
 def test_what_is_admitted_always_fits_together(queue):
     queued = [job(n, workers, tier, gpus) for n, (workers, tier, gpus) in enumerate(queue) if workers <= 2 or gpus]
     admitted = [d.job.admitted(NOW) for d in decide(queued, [], CATALOG) if d.placement]
-    used = occupied(admitted, CATALOG)
+    used = occupied(admitted, CATALOG, {})
     for group in CATALOG.worker_groups:
         assert used.get(group.name, 0) <= group.max_workers + 1e-6
 

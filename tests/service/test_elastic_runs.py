@@ -1,0 +1,72 @@
+"""Elastic runs: the reconciler tells them what they may have, and gives away only what they have let go."""
+
+from pathlib import Path
+
+from platform_app.domain.job import JobState
+from platform_app.specs import AttemptStatus, Grant, Interruption, grant_path
+from tests.control_plane import train_spec
+
+
+def granted(plane, job_id):
+    return Grant.model_validate_json(Path(grant_path(plane.root, job_id)).read_bytes()).num_workers
+
+
+def elastic(plane, low, high):
+    return plane.running(resources={"num_workers": [low, high]})
+
+
+def test_an_elastic_run_starts_with_all_that_is_free_and_is_told_so(plane):
+    job_id = elastic(plane, 1, 6)
+    assert granted(plane, job_id) == 6
+    assert plane.jobs.get(job_id).attempts[0].granted_workers == 6
+
+
+def test_a_waiting_job_starts_once_the_elastic_run_has_shrunk_for_it(plane):
+    job_id = elastic(plane, 1, 6)
+    plane.report(job_id, 1, status=AttemptStatus.RUNNING, num_workers=6)
+    other = plane.jobs.submit(train_spec(resources={"num_workers": 2})).id
+    plane.tick()
+    assert granted(plane, job_id) == 4
+    assert plane.job(other).state is JobState.QUEUED
+    plane.report(job_id, 1, status=AttemptStatus.RUNNING, num_workers=4)
+    plane.tick()
+    assert plane.job(other).state is JobState.PENDING
+
+
+def test_it_grows_again_when_there_is_room_but_not_at_every_moment(plane):
+    job_id = elastic(plane, 1, 6)
+    other = plane.running(resources={"num_workers": 2})
+    plane.tick()
+    assert granted(plane, job_id) == 4
+    plane.end(other)
+    plane.tick()
+    assert granted(plane, job_id) == 4
+    plane.tick(60)
+    assert granted(plane, job_id) == 6
+
+
+def test_a_platform_that_died_before_it_told_tells_it_when_it_is_back(plane):
+    job_id = elastic(plane, 1, 6)
+    Path(grant_path(plane.root, job_id)).unlink()
+    plane.restart()
+    plane.tick()
+    assert granted(plane, job_id) == 6
+
+
+def test_what_interruptions_cost_is_in_the_view_and_in_the_events(plane):
+    job_id = plane.running()
+    interruption = Interruption(
+        at=plane.clock.now(),
+        cause="notice",
+        num_workers=1,
+        steps_lost=0,
+        seconds=12.5,
+        gpu_seconds_lost=12.5,
+    )
+    told = {"interruptions": (interruption,), "warnings": ("checkpoint at step 40 failed: disk full",)}
+    plane.report(job_id, 1, status=AttemptStatus.RUNNING, **told)
+    assert plane.jobs.get(job_id).interruptions == (interruption,)
+    plane.end(job_id)
+    events = {event.kind: event.message for event in plane.jobs.events(job_id)}
+    assert events["interruption"].startswith("notice: 0 steps and 12.5 GPU-seconds lost")
+    assert events["warning"] == "checkpoint at step 40 failed: disk full"

@@ -1,0 +1,84 @@
+"""Sizes of elastic runs: their min always, more where nobody waits, and at rest at once."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.domain.admission import decide, occupied
+from platform_app.domain.elastic import grants
+from platform_app.domain.job import Job
+from platform_app.specs import TrainSpec, load_catalog
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CATALOG = load_catalog()
+TIERS = [tier.name for tier in CATALOG.tiers]
+
+
+def job(number, num_workers, tier="development", granted=None, **resources):
+    spec = TrainSpec(name="j", workload="a:b", tier=tier, resources={"num_workers": num_workers, **resources})
+    queued = Job(id=f"j-{number:06}", spec=spec, created_at=NOW + timedelta(seconds=number))
+    return queued.admitted(queued.created_at, granted) if granted else queued
+
+
+def test_a_run_alone_grows_to_its_max():
+    assert grants([job(1, (1, 4), granted=1)], [], CATALOG) == {"j-000001": 4}
+
+
+def test_a_run_whose_max_is_more_than_there_is_gets_what_there_is():
+    assert grants([job(1, (1, 50), granted=1)], [], CATALOG) == {"j-000001": 6}
+
+
+def test_two_runs_share_what_there_is_and_stay_so():
+    running = [job(1, (1, 6), granted=5), job(2, (1, 6), granted=1)]
+    sizes = grants(running, [], CATALOG)
+    assert sizes == {"j-000001": 3, "j-000002": 3}
+    assert grants([one.granted(sizes[one.id]) for one in running], [], CATALOG) == sizes
+
+
+def test_a_waiting_job_gets_room_from_runs_of_its_tier_but_never_their_min():
+    running = [job(1, (2, 6), granted=6)]
+    assert grants(running, [job(2, 3)], CATALOG) == {"j-000001": 3}
+    assert grants(running, [job(2, 5)], CATALOG) == {"j-000001": 6}
+
+
+def test_a_waiting_job_of_a_lower_tier_takes_nothing():
+    running = [job(1, (1, 6), "training-critical", granted=6)]
+    assert grants(running, [job(2, 1)], CATALOG) == {"j-000001": 6}
+
+
+def test_runs_with_a_fixed_size_and_sweeps_are_left_alone():
+    assert grants([job(1, 2, granted=2)], [], CATALOG) == {}
+
+
+def test_a_run_that_shrinks_holds_what_it_had_until_it_has_shrunk():
+    running = [job(1, (1, 6), granted=3)]
+    waiting = job(2, 3)
+    assert decide([waiting], running, CATALOG, {"j-000001": 6})[0].placement is None
+    assert decide([waiting], running, CATALOG, {"j-000001": 3})[0].placement is not None
+
+
+runs = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 5), st.sampled_from(TIERS), st.sampled_from([0.5, 1.0])), max_size=6
+)
+
+
+@given(runs, runs)
+def test_sizes_fit_together_keep_every_min_and_are_at_rest(started, queued):
+    running = []
+    for number, (low, more, tier, gpus) in enumerate(started):
+        one = job(number, (low, low + more), tier, gpus_per_worker=gpus)
+        if decide([one], running, CATALOG)[0].placement:
+            running.append(one.admitted(one.created_at, low))
+    waiting = [
+        job(100 + number, (low, low + more), tier, gpus_per_worker=gpus)
+        for number, (low, more, tier, gpus) in enumerate(queued)
+    ]
+    sizes = grants(running, waiting, CATALOG)
+    resized = [one.granted(sizes[one.id]) if one.id in sizes else one for one in running]
+    for one in resized:
+        size = sizes.get(one.id, one.spec.resources.min_workers)
+        assert one.spec.resources.min_workers <= size <= one.spec.resources.max_workers
+    used = occupied(resized, CATALOG, {})
+    assert all(used.get(group.name, 0) <= group.max_workers + 1e-6 for group in CATALOG.worker_groups)
+    assert grants(resized, waiting, CATALOG) == sizes
