@@ -87,6 +87,10 @@ def show_job(job_id: JobId, as_json: JsonFlag = False) -> None:
     console.print(f"submitted {ago(job.created_at)}   {_progress_text(job)}")
     for attempt in job.attempts:
         console.print(f"  attempt {attempt.number}: {attempt.reason or 'under way'}  {escape(attempt.message)}")
+    for one in job.interruptions:
+        console.print(f"  {one.at:%H:%M:%S} {one}")
+    for warning in job.warnings:
+        console.print(f"  [yellow]warning[/]: {escape(warning)}")
     if job.mlflow_run_id:
         console.print(f"MLflow run {job.mlflow_run_id}")
     if job.model_version:

@@ -68,15 +68,7 @@ def told(report: AttemptReport | None, now: datetime) -> list[Event]:
     """Give what an ended attempt tells of its way: what interrupted it, at what cost, and what went wrong."""
     if report is None:
         return []
-    interruptions = [
-        Event(
-            one.at,
-            "interruption",
-            f"{one.cause}: {one.steps_lost} steps and {one.gpu_seconds_lost:.1f} GPU-seconds lost; "
-            f"went on after {one.seconds:.1f} s with {one.num_workers} workers",
-        )
-        for one in report.interruptions
-    ]
+    interruptions = [Event(one.at, "interruption", str(one)) for one in report.interruptions]
     return [*interruptions, *(Event(now, "warning", warning) for warning in report.warnings)]
 
 

@@ -70,6 +70,11 @@ class Interruption(Spec):
     gpu_seconds_lost: float
     """GPU time of the lost steps and of the wait."""
 
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        lost = f"{self.steps_lost} steps and {self.gpu_seconds_lost:.1f} GPU-seconds lost"
+        return f"{self.cause}: {lost}; went on after {self.seconds:.1f} s with {self.num_workers} workers"
+
 
 class AttemptReport(Spec):
     """An attempt's own account of itself."""
