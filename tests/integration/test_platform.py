@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -19,6 +17,7 @@ from platform_app.client import ApiError
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState, Reason
 from platform_app.specs import DeploymentSpec
+from tests.running import eventually
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -31,52 +30,17 @@ QUICK = {
 }
 
 
-def eventually(look, timeout=90.0):
-    deadline = time.monotonic() + timeout
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not seen within {timeout:g} s"
-        time.sleep(0.5)
-    return found
-
-
-def gpu_workers(client):
-    return sum(group.workers for group in client.cluster().worker_groups if group.gpus)
-
-
-def all_workers(client):
-    return sum(group.workers + group.pending for group in client.cluster().worker_groups)
-
-
-def processes(running, title):
-    """Processes of this cluster whose command line contains a title."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            ours = process.environ().get("SLIPWAY_CLUSTER_ID") == running.state.cluster_id
-            if ours and title in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def kill_replica(running, title):
-    victims = eventually(lambda: processes(running, title), timeout=30)
-    for victim in victims:
-        victim.send_signal(signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def trained(running):
     """Two versions of the model `digits`, the work of the example jobs, and what was seen meanwhile."""
     client = running.client
-    eventually(lambda: all_workers(client) == 0)
+    eventually(lambda: running.workers() == 0)
     job = client.submit(EXAMPLES / "ddp.yaml")
     most = 0
 
     def look(_):
         nonlocal most
-        most = max(most, gpu_workers(client))
+        most = max(most, running.gpu_workers_alive())
 
     job = client.wait(job.id, timeout=180, on_change=look)
     return job, most
@@ -86,7 +50,7 @@ def test_worker_groups_are_at_zero_before_above_zero_during_and_at_zero_after(ru
     job, most = trained
     assert job.state is JobState.SUCCEEDED
     assert most >= 2
-    eventually(lambda: all_workers(running.client) == 0)
+    eventually(lambda: running.workers() == 0)
 
 
 def test_ddp_on_two_workers_reaches_the_accuracy_and_makes_a_version(running, trained):
@@ -103,8 +67,8 @@ def test_killing_the_control_plane_mid_training_loses_no_job_and_no_log(running)
     followed = []
     reader = threading.Thread(target=lambda: followed.extend(client.logs(job.id, follow=True)), daemon=True)
     reader.start()
-    kill_replica(running, "ServeReplica:slipway:control-plane")
-    kill_replica(running, "ServeReplica:slipway:reconciler")
+    running.kill("ServeReplica:slipway:control-plane")
+    running.kill("ServeReplica:slipway:reconciler")
     ended = client.wait(job.id, timeout=180)
     reader.join(timeout=60)
     assert ended.state is JobState.SUCCEEDED
@@ -118,7 +82,7 @@ def test_training_goes_on_while_mlflow_is_away_and_no_metric_is_lost(running):
     client = running.client
     job = client.submit({**QUICK, "name": "untracked", "epochs": 80})
     eventually(lambda: (now := client.job(job.id)).progress and now.progress.done)
-    servers = processes(running, "mlflow")
+    servers = running.processes("mlflow")
     assert servers
     for server in servers:
         server.send_signal(signal.SIGSTOP)
@@ -185,7 +149,7 @@ def test_deleting_a_deployment_lets_its_worker_go(running, trained):
     client = running.client
     client.undeploy("digits")
     client.undeploy("digits")
-    eventually(lambda: all_workers(client) == 0)
+    eventually(lambda: running.workers() == 0)
     with pytest.raises(ApiError) as caught:
         client.deployment("digits")
     assert caught.value.status == 404
