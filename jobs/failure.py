@@ -6,7 +6,8 @@ import traceback
 from platform_app.specs import FailureCause
 
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-_NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "/jobs/loop.py", "/jobs/worker.py")
+_OURS = ("/jobs/loop.py", "/jobs/worker.py", "/jobs/seat.py", "/jobs/state.py")
+_NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", *_OURS)
 
 
 class JobFailed(Exception):
@@ -23,6 +24,13 @@ class JobFailed(Exception):
 
 class UserCodeFailed(Exception):
     """What a user's code raised in a training worker, told in one line. Trying again may help."""
+
+
+def tells_of_a_lost_peer(error: BaseException) -> bool:
+    """Say whether a worker raised this because it cannot reach another: it is the other's trouble, not its own."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    # torch names the errors of NCCL and of its store; gloo's are plain ones, that tell of the place in gloo.
+    return "DistError" in kinds or ("RuntimeError" in kinds and "gloo/" in str(error))
 
 
 def describe(error: BaseException) -> str:

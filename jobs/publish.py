@@ -6,8 +6,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ray.train import Checkpoint
-
 from jobs.attempt import Attempt
 from jobs.failure import JobFailed
 from jobs.state import load_model_weights
@@ -19,14 +17,14 @@ PLATFORM_PACKAGES = frozenset({"jobs", "platform_app", "serve"})
 """Packages that are wherever models are served, and so never travel with one."""
 
 
-def publish(attempt: Attempt, name: str, workload: Workload, checkpoint: Checkpoint) -> int:
+def publish(attempt: Attempt, name: str, workload: Workload, checkpoint: Path) -> int:
     """Log a checkpoint as the run's model, and register it. Doing it twice registers once.
 
     Args:
         attempt: whose run it is.
         name: the registered model.
         workload: built with the checkpoint's config; its model gets the checkpoint's weights.
-        checkpoint: what to publish.
+        checkpoint: the folder of what to publish.
 
     Returns:
         The version.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jobs.failure import JobFailed
-from platform_app.specs import AttemptReport, AttemptStatus, Progress
+from platform_app.specs import AttemptReport, AttemptStatus, Interruption, Progress
 
 
 class ReportFile:
@@ -41,6 +41,19 @@ class ReportFile:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         progress = Progress(done=done, total=total, unit=unit, metrics=finite)
         self._write(self._last().model_copy(update={"progress": progress}))
+
+    def training(
+        self,
+        progress: Progress,
+        num_workers: int,
+        interruptions: tuple[Interruption, ...],
+        warnings: tuple[str, ...],
+    ) -> None:
+        """Tell all that there is to tell of a training run that goes on."""
+        finite = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
+        progress = progress.model_copy(update={"metrics": finite})
+        told = {"num_workers": num_workers, "interruptions": interruptions, "warnings": warnings}
+        self._write(self._last().model_copy(update={"progress": progress, **told}))
 
     def succeeded(self, model_version: int | None) -> None:
         """Tell that it is done."""

@@ -1,9 +1,11 @@
 """A worker's place among the workers of its run: its device, and what it does together with the others."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -26,11 +28,15 @@ class Seat:
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sum numbers over all workers; each gives as many, in the same order."""
-        if self.world_size == 1:
-            return list(values)
-        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(totals)
-        return [float(total) for total in totals]
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        """Give the greatest of each number over all workers; each gives as many, in the same order."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def gather(self, value: float) -> list[float]:
+        """Give every worker's number, by rank."""
+        return self.sum([value if rank == self.rank else 0.0 for rank in range(self.world_size)])
 
     def place(self, batch: Any) -> Any:
         """Move a batch to this seat's device: a tensor, or tuples, lists and dicts of them."""
@@ -41,3 +47,25 @@ class Seat:
         if isinstance(batch, (list, tuple)):
             return [self.place(part) for part in batch]
         return batch
+
+    def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
+        if self.world_size == 1:
+            return list(values)
+        reduced = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(reduced, operation)
+        return reduced.tolist()
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Start the random generators of Python, NumPy and torch anew.
+
+    Args:
+        seed: from 0, below 2**32.
+        device: whose generator torch uses, beside the CPU's.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed looks for every kind of device, which takes as long as a short step.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

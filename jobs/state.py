@@ -1,27 +1,42 @@
 """What a training run is made of at a moment, and its way into a checkpoint and back."""
 
+import copy
+import io
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from ray.train import Checkpoint
 from torch import Tensor
 
+from jobs.failure import JobFailed, describe
 from jobs.workload import Workload
+from platform_app.specs import FailureCause
 
-_FILE = "state.pt"
+STATE_FILE = "state.pt"
+"""The file of a checkpoint that holds what `TrainingState.snapshot` gave."""
 
 
 class TrainingState:
-    """Model, optimizer, schedule, loss scale and step: all that a run needs to go on as if it had never stopped."""
+    """All that a run needs to go on as if it had never stopped.
+
+    Model, optimizer, schedule, loss scale, and where it is in which epoch. There is no state of random generators:
+    they start anew at every step, from seed, epoch, position and rank.
+    """
 
     def __init__(self, workload: Workload, amp_dtype: torch.dtype | None, device: torch.device) -> None:
         self.step = 0
         """Optimizer steps done."""
+        self.epoch = 0
+        """Epochs done, with their evaluation."""
+        self.position = 0
+        """Steps done of the epoch that is under way; all of them, while it is evaluated."""
+        self.loss_sums: list[float] = []
+        """Each worker's sum of losses over its samples of this epoch, when the state was last saved."""
         self.amp_dtype = amp_dtype
         """Arithmetic of the forward pass; None is plain fp32."""
         self._workload = workload
-        self._device = device
         # Scaling the loss is for fp16 alone: bf16 has the exponents of fp32.
         self._scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
         workload.model.to(device)
@@ -33,36 +48,87 @@ class TrainingState:
         self._scaler.step(self._workload.optimizer)
         self._scaler.update()
         self.step += 1
+        self.position += 1
 
     def end_epoch(self) -> None:
-        """Move the learning rate's schedule on."""
+        """Move on to the next epoch, and the learning rate's schedule with it."""
         if self._workload.lr_scheduler:
             self._workload.lr_scheduler.step()
+        self.epoch += 1
+        self.position = 0
+        self.loss_sums = []
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint into an empty folder."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        torch.save({"step": self.step, **parts}, folder / _FILE)
+    def snapshot(self) -> dict[str, Any]:
+        """Copy the state to host memory, as tensors and plain values."""
+        counters = {name: getattr(self, name) for name in ("step", "epoch", "position", "loss_sums")}
+        return counters | {name: _copied(part.state_dict()) for name, part in self._parts().items()}
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was written."""
-        saved = _read(checkpoint, self._device)
-        self.step = saved["step"]
+    def require_savable(self) -> None:
+        """Find out before training whether checkpoints can be written and read.
+
+        Raises:
+            JobFailed: some part of the state is neither a tensor nor a plain value.
+        """
         for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
+            buffer = io.BytesIO()
+            try:
+                torch.save(_copied(part.state_dict(), values=False), buffer)
+                buffer.seek(0)
+                torch.load(buffer, weights_only=True)
+            except Exception as error:  # pickling runs a user's classes, which may raise anything
+                reason = describe(error) if not isinstance(error, pickle.UnpicklingError) else "not a plain value"
+                message = f"the state of the workload's {name} cannot be saved in a checkpoint: {reason}"
+                hint = "its state_dict() may hold tensors, numbers, strings, and lists and dicts of them"
+                raise JobFailed(FailureCause.USER_CODE_FAILED, f"{message}; {hint}") from error
+
+    def restore(self, saved: Mapping[str, Any], source: str) -> None:
+        """Go back to where a snapshot was taken.
+
+        Args:
+            saved: what `snapshot` gave.
+            source: the checkpoint's name, for the message.
+
+        Raises:
+            JobFailed: it is one of another model.
+        """
+        try:
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            differences = " ".join(line.strip() for line in str(error).splitlines()[:4])
+            message = f"checkpoint {source} is of another model or optimizer than the workload's: {differences}"
+            raise JobFailed(FailureCause.USER_CODE_FAILED, f"{message}; give the job a new id to begin anew") from error
+        self.step, self.epoch, self.position = saved["step"], saved["epoch"], saved["position"]
+        self.loss_sums = saved["loss_sums"]
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self._workload.model, "optimizer": self._workload.optimizer, "scaler": self._scaler}
         return parts | ({"lr_scheduler": self._workload.lr_scheduler} if self._workload.lr_scheduler else {})
 
 
-def load_model_weights(checkpoint: Checkpoint, workload: Workload) -> None:
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint, into host memory."""
+    # Tensors and plain values only: reading a checkpoint runs no code that is in it.
+    saved: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+    return saved
+
+
+def write_state(folder: Path, saved: Mapping[str, Any]) -> None:
+    """Write a snapshot into a folder that someone else makes a checkpoint of."""
+    torch.save(dict(saved), folder / STATE_FILE)
+
+
+def load_model_weights(folder: Path, workload: Workload) -> None:
     """Give a workload's model the weights of a checkpoint, on the CPU."""
-    workload.model.cpu().load_state_dict(_read(checkpoint, torch.device("cpu"))["model"])
+    workload.model.cpu().load_state_dict(read_state(folder)["model"])
 
 
-def _read(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
-    with checkpoint.as_directory() as folder:
-        # Tensors and plain values only: reading a checkpoint runs no code that is in it.
-        saved: dict[str, Any] = torch.load(Path(folder) / _FILE, map_location=device, weights_only=True)
-        return saved
+def _copied(value: Any, values: bool = True) -> Any:
+    """Copy a state; without the values, tensors are empty ones, so that it is quick whatever the model's size."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True) if values else torch.empty(0, dtype=value.dtype)
+    if isinstance(value, Mapping):
+        return {name: _copied(part, values) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(part, values) for part in value)
+    return copy.deepcopy(value)

@@ -1,10 +1,16 @@
 """Train: distributed data parallel over Ray Train workers, resumed from the last checkpoint under the same job id.
 
+A run is a row of generations: all workers start together, and end together when the run is done, a node is to be taken
+away, a worker is lost, or another number of workers can be had.
+
 python -m jobs.train --spec jobs/examples/ddp.yaml                                     # this machine alone
 ray job submit --working-dir . -- python -m jobs.train --spec jobs/examples/ddp.yaml   # any Ray cluster
 """
 
+import secrets
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray.train import (
@@ -21,18 +27,25 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer
 
+from jobs import elastic
 from jobs.attempt import Attempt
+from jobs.checkpoints import Checkpoints
 from jobs.driver import drive
 from jobs.failure import JobFailed, UserCodeFailed
+from jobs.follower import Follower
 from jobs.placement import bundle, labels
 from jobs.process_group import HardwareTorchConfig
+from jobs.pulse import Every
 from jobs.report import ReportFile
 from jobs.worker import require_success, train_worker
-from platform_app.specs import FailureCause, TrainSpec
+from platform_app.specs import FailureCause, TrainSpec, WorkerResources, grant_path
+
+MAX_LOSSES_WITHOUT_PROGRESS = 10
+"""Workers may be lost any number of times, but not more often in a row without a new checkpoint."""
 
 
 class ProgressReport(UserCallback):
-    """Tells the platform how far the run is; Ray calls it on the head, whenever all workers have reported."""
+    """Tells the platform how far a plain Ray Train loop is; Ray calls it on the head whenever all workers reported."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._report = ReportFile(attempt.report_path)
@@ -43,7 +56,7 @@ class ProgressReport(UserCallback):
         """Take what the workers reported, by rank."""
         self._reports += 1
         numbers = {name: float(value) for name, value in metrics[0].items() if isinstance(value, int | float)}
-        # A plain Ray Train loop counts as it likes: there, a report is taken for an epoch.
+        # A plain loop counts as it likes: a report is taken for an epoch.
         done = int(numbers.pop("step", self._reports))
         total = int(numbers.pop("total_steps", max(self._epochs, self._reports)))
         self._report.progress(done, total, "steps", numbers)
@@ -57,35 +70,114 @@ def train(attempt: Attempt) -> int | None:
     """
     spec = attempt.spec
     assert isinstance(spec, TrainSpec)
+    grant = Path(grant_path(attempt.storage, attempt.job_id))
+
+    def wanted(now: int) -> int:
+        if spec.resources.min_workers == spec.resources.max_workers:
+            return now
+        granted = elastic.read_grant(grant)
+        can_have = now + elastic.free_room(spec.resources) if granted is None else 0
+        return elastic.size(spec.resources, can_have, granted)
+
+    budget = _Budget(spec.max_failures, Checkpoints(attempt.run_dir / "checkpoints", spec.objective, 1))
+    follower = Follower(attempt, wanted)
+    at_most = spec.resources.max_workers
+    with Every(follower.look, name="follower"):
+        while True:
+            generation = secrets.token_hex(4)
+            workers = min(_room_for(spec.resources, grant), at_most)
+            follower.begin(generation)
+            try:
+                outcome = _run(attempt, spec, generation, workers)
+            except TrainingFailedError as error:
+                failure = explain(error)
+                is_users = failure.cause is FailureCause.USER_CODE_FAILED
+                follower.end("user-error" if is_users else "worker-lost")
+                budget.charge(failure)
+                print(f"{attempt.job_id} goes on after a failure: {failure}", flush=True)  # noqa: T201
+                at_most = spec.resources.max_workers
+                continue
+            asked = follower.end()
+            require_success(outcome)
+            if not outcome.get("left"):
+                return outcome.get("model_version")
+            # Who gives up workers to have more does not take those that others gave up for the same reason.
+            at_most = asked or spec.resources.max_workers
+
+
+class _Budget:
+    """How often a run may fail: the user's errors are counted, lost workers only while they hold up everything."""
+
+    def __init__(self, max_failures: int, checkpoints: Checkpoints) -> None:
+        self._max_failures = max_failures
+        self._checkpoints = checkpoints
+        self._failures = 0
+        self._losses = 0
+        self._step = self._last_step()
+
+    def charge(self, failure: JobFailed) -> None:
+        """Charge a failure.
+
+        Raises:
+            JobFailed: it was one too many.
+        """
+        if failure.cause is FailureCause.USER_CODE_FAILED:
+            self._failures += 1
+            if self._failures > self._max_failures:
+                raise failure
+            return
+        step = self._last_step()
+        self._losses = 1 if step > self._step else self._losses + 1
+        self._step = step
+        if self._losses > MAX_LOSSES_WITHOUT_PROGRESS:
+            message = f"workers were lost {self._losses} times without a checkpoint in between; the last: {failure}"
+            raise JobFailed(failure.cause, message)
+
+    def _last_step(self) -> int:
+        return max((one.manifest.step for one in self._checkpoints.all()), default=0)
+
+
+def _room_for(resources: WorkerResources, grant: Path, patience_seconds: float = 3.0) -> int:
+    """Choose how many workers to start; what those before held is free again a moment after they have ended."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        granted = elastic.read_grant(grant)
+        is_fixed = resources.min_workers == resources.max_workers or granted is not None
+        workers = elastic.size(resources, 0 if is_fixed else elastic.free_room(resources), granted)
+        if is_fixed or workers == resources.max_workers or time.monotonic() >= deadline:
+            return workers
+        time.sleep(0.2)
+
+
+def _run(attempt: Attempt, spec: TrainSpec, generation: str, workers: int) -> Mapping[str, Any]:
+    """Run a generation of workers and give what the first of them has to say.
+
+    Raises:
+        TrainingFailedError: a worker raised or was lost.
+    """
+    plain_loop = {
+        "callbacks": [ProgressReport(attempt)],
+        "checkpoint_config": CheckpointConfig(num_to_keep=spec.checkpointing.num_to_keep),
+    }
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"attempt": attempt.model_dump_json()},
+        train_loop_config={"attempt": attempt.model_dump_json(), "generation": generation},
         torch_config=HardwareTorchConfig(),
         scaling_config=ScalingConfig(
-            num_workers=spec.resources.num_workers,
+            num_workers=workers,
             use_gpu=spec.resources.gpus_per_worker > 0,
             resources_per_worker=bundle(spec.resources),
             label_selector=labels(spec.resources) or None,
         ),
         run_config=RunConfig(
-            name=attempt.job_id,  # the same name goes on from its last checkpoint
+            name=attempt.job_id,  # by the same name a plain loop goes on from its last checkpoint
             storage_path=attempt.storage,
-            failure_config=FailureConfig(max_failures=spec.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=spec.checkpointing.num_to_keep,
-                checkpoint_score_attribute=spec.objective.metric if spec.workload else None,
-                checkpoint_score_order=spec.objective.mode,
-            ),
+            failure_config=FailureConfig(max_failures=0),
             logging_config=LoggingConfig(log_level="WARNING"),  # otherwise several lines for every report
-            callbacks=[ProgressReport(attempt)],
+            **(plain_loop if spec.train_loop else {}),
         ),
     )
-    try:
-        outcome: Mapping[str, Any] = trainer.fit().return_value or {}
-    except TrainingFailedError as error:
-        raise explain(error) from error
-    require_success(outcome)
-    return outcome.get("model_version")
+    return trainer.fit().return_value or {}
 
 
 def explain(error: TrainingFailedError) -> JobFailed:
@@ -100,9 +192,7 @@ def explain(error: TrainingFailedError) -> JobFailed:
     if lost or not failures:
         reason = str(next(iter(lost.values()), error)).splitlines()[0]
         ranks = ", ".join(map(str, sorted(lost)))
-        return JobFailed(
-            FailureCause.WORKERS_LOST, f"lost worker {ranks} more often than max_failures allows: {reason}"
-        )
+        return JobFailed(FailureCause.WORKERS_LOST, f"lost worker {ranks}: {reason}")
     rank = min(failures)
     return JobFailed(FailureCause.USER_CODE_FAILED, f"worker {rank}: {failures[rank]}")
 

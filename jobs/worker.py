@@ -7,6 +7,7 @@ raised. Everything else is raised, and goes through `max_failures`.
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,28 @@ from ray.train.v2._internal.execution import context
 
 from jobs import loop
 from jobs.attempt import Attempt
-from jobs.failure import JobFailed, UserCodeFailed, describe
-from jobs.metrics import best, comparable
+from jobs.checkpoints import Checkpoints
+from jobs.failure import JobFailed, UserCodeFailed, describe, tells_of_a_lost_peer
+from jobs.hosts import TrialHost, train_host, trial_resumes_from
+from jobs.metrics import comparable
 from jobs.publish import publish
-from jobs.sampling import seed_of
+from jobs.pulse import Pulse
+from jobs.sampling import seed_of, steps_per_epoch
 from jobs.seat import Seat
-from jobs.tracking import log_result, metric_log
+from jobs.state import read_state
+from jobs.tracking import log_result
 from jobs.workload import Workload, load_object, load_workload
 from platform_app.specs import FailureCause, SweepSpec, TrainSpec
 
 Outcome = dict[str, Any]
-"""`{"model_version": 3}`, or `{"cause": "import-failed", "message": "..."}`."""
+"""`{"model_version": 3}`, `{"left": True}` or `{"cause": "import-failed", "message": "..."}`."""
 
 
 def train_worker(config: Mapping[str, str]) -> Outcome:
     """Be one worker of a training run.
 
     Args:
-        config: `{"attempt": Attempt as JSON}`.
+        config: `{"attempt": Attempt as JSON, "generation": id of this start of all workers}`.
     """
     attempt = Attempt.model_validate_json(config["attempt"])
     spec = attempt.spec
@@ -46,10 +51,12 @@ def train_worker(config: Mapping[str, str]) -> Outcome:
     try:
         if spec.train_loop:
             return _call_train_loop(spec.train_loop, attempt)
-        return {"model_version": _train_workload(spec, attempt)}
+        return _train_workload(spec, attempt, config["generation"])
     except JobFailed as failure:
         return _refusal(failure)
     except Exception as error:
+        if tells_of_a_lost_peer(error):
+            raise
         # Ray hands on what is raised without its traceback, and a user's exception may not survive pickling.
         raise UserCodeFailed(describe(error)) from error
 
@@ -67,7 +74,7 @@ def trial(config: Mapping[str, Any], attempt: Attempt) -> None:
     seat = Seat(_device(spec))
     try:
         workload = _build(spec, config)
-        loop.fit(spec, workload, seat, ray.tune.get_checkpoint(), _report_to_tune, _log_nowhere)
+        loop.fit(spec, workload, seat, trial_resumes_from(), TrialHost())
     except JobFailed as failure:
         worst = comparable(math.nan, spec.objective)
         ray.tune.report({spec.objective.metric: worst, "epoch": 0, **_refusal(failure)})
@@ -76,7 +83,8 @@ def trial(config: Mapping[str, Any], attempt: Attempt) -> None:
 def publish_trial(attempt: Attempt, name: str, config: Mapping[str, Any], checkpoint: Checkpoint) -> Outcome:
     """Publish a trial's checkpoint, which was made with this point of the search space."""
     try:
-        return {"model_version": publish(attempt, name, _build(attempt.spec, config), checkpoint)}
+        with checkpoint.as_directory() as folder:
+            return {"model_version": publish(attempt, name, _build(attempt.spec, config), Path(folder))}
     except JobFailed as failure:
         return _refusal(failure)
 
@@ -91,22 +99,45 @@ def require_success(outcome: Mapping[str, Any]) -> None:
         raise JobFailed(FailureCause(outcome["cause"]), outcome["message"])
 
 
-def _train_workload(spec: TrainSpec, attempt: Attempt) -> int | None:
+def _train_workload(spec: TrainSpec, attempt: Attempt, generation: str) -> Outcome:
     of_run = ray.train.get_context()
     seat = Seat(_device(spec), of_run.get_world_rank(), of_run.get_world_size())
     workload = _build(spec, {})
+    checkpoints = Checkpoints(attempt.run_dir / "checkpoints", spec.objective, spec.checkpointing.num_to_keep)
+    resume_from, warnings = _resumes_from(checkpoints, seat)
+    step = resume_from[1]["step"] if resume_from else 0
+    pulse = Pulse(
+        generation=generation,
+        num_workers=seat.world_size,
+        resumed_from=step,
+        total_steps=steps_per_epoch(len(workload.train_dataset), spec.batch_size) * spec.epochs,  # type: ignore[arg-type]  # map-style
+        step=step,
+        at=time.time(),
+        warnings=tuple(warnings),
+    )
+    with train_host(attempt, generation, seat, checkpoints, pulse) as host:
+        is_done = loop.fit(spec, workload, seat, resume_from, host)
+    if not is_done:
+        return {"left": True}
     if seat.rank != 0:
-        loop.fit(spec, workload, seat, ray.train.get_checkpoint(), _report_to_train, _log_nowhere)
-        return None
-    with metric_log(attempt) as log:
-        loop.fit(spec, workload, seat, ray.train.get_checkpoint(), _report_to_train, log)
+        return {}
     # Here and not on the driver: user code stays off the head, and everything that it needs is loaded here already.
-    reported = ((each.checkpoint, each.metrics) for each in ray.train.get_all_reported_checkpoints())
-    chosen = best(reported, spec.objective)
-    assert chosen, "the last epoch always gives a checkpoint"
-    checkpoint, result = chosen
-    log_result(attempt, result)
-    return publish(attempt, spec.registered_model, workload, checkpoint) if spec.registered_model else None
+    chosen = checkpoints.best()
+    if chosen is None:
+        raise JobFailed(FailureCause.USER_CODE_FAILED, "no epoch's checkpoint could be written: see the warnings")
+    log_result(attempt, chosen.manifest.metrics or {})
+    name = spec.registered_model
+    return {"model_version": publish(attempt, name, workload, chosen.path) if name else None}
+
+
+def _resumes_from(checkpoints: Checkpoints, seat: Seat) -> tuple[tuple[str, loop.Saved] | None, list[str]]:
+    """Read the newest whole checkpoint, as the first worker finds it, and give what it has to say of others."""
+    found, warnings = checkpoints.newest_whole() if seat.rank == 0 else (None, [])
+    step = int(seat.sum([found.manifest.step if found else -1 if seat.rank == 0 else 0])[0])
+    if step < 0:
+        return None, warnings
+    path = checkpoints.path_of(step)
+    return (path.name, read_state(path)), warnings
 
 
 def _call_train_loop(path: str, attempt: Attempt) -> Outcome:
@@ -131,21 +162,6 @@ def _device(spec: TrainSpec | SweepSpec) -> torch.device:
     if not (spec.resources.gpus_per_worker and torch.cuda.is_available()):
         return torch.device("cpu")
     return ray.train.torch.get_device() if isinstance(spec, TrainSpec) else torch.device("cuda", 0)
-
-
-def _report_to_train(metrics: dict[str, float], folder: Path | None) -> None:
-    ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(str(folder)) if folder else None)
-    if ray.train.get_context().get_world_rank() == 0:
-        shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
-        print(f"epoch {metrics['epoch']}: {shown}", flush=True)  # noqa: T201
-
-
-def _report_to_tune(metrics: dict[str, float], folder: Path | None) -> None:
-    ray.tune.report(metrics, checkpoint=ray.tune.Checkpoint.from_directory(str(folder)) if folder else None)
-
-
-def _log_nowhere(metrics: Mapping[str, float], step: int) -> None:
-    """Another worker, or the sweep's driver, tells MLflow."""
 
 
 def _quieten() -> None:

@@ -35,6 +35,8 @@ def free_port():
 class PlainRay:
     """One Ray node with the GPUs that it claims, and drivers that are started on it."""
 
+    num_gpus = 2
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.storage = folder / "storage"
@@ -53,7 +55,7 @@ class PlainRay:
             "node-ip-address": "127.0.0.1",
             "port": port,
             "num-cpus": 6,
-            "num-gpus": 2,
+            "num-gpus": self.num_gpus,
             "labels": "ray.io/market-type=spot",
             "temp-dir": folder,
             "dashboard-port": free_port(),
@@ -129,8 +131,8 @@ def stopped_and_resumed(ray_node):
     """A DDP run whose driver was told to stop after its first checkpoint, and its second attempt."""
     spec = yaml.safe_load((EXAMPLES / "ddp.yaml").read_text()) | {"epochs": 40}
     first = ray_node.start("jobs.train", spec, "ddp-1")
-    snapshot = ray_node.storage / "ddp-1" / "checkpoint_manager_snapshot.json"
-    ray_node.wait_for(snapshot.exists, "a checkpoint", 90)
+    checkpoints = ray_node.storage / "ddp-1" / "checkpoints"
+    ray_node.wait_for(lambda: any(checkpoints.glob("step-*")), "a checkpoint", 90)
     first.send_signal(signal.SIGTERM)
     first_code = first.wait(30)
     client = ray_node.mlflow()

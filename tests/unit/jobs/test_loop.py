@@ -5,61 +5,115 @@ import math
 
 import pytest
 import torch
-from ray.train import Checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from jobs.failure import JobFailed
 from jobs.loop import amp_dtype, evaluate, fit
 from jobs.sampling import shares
 from jobs.seat import Seat
+from jobs.state import TrainingState
 from platform_app.specs import FailureCause, Precision
 from tests.unit.jobs import tiny
 
 ALONE = Seat(torch.device("cpu"))
 
 
-def train(spec, reports, resume_from=None):
-    workload = tiny.make({})
-    fit(spec, workload, ALONE, resume_from, reports, log=lambda metrics, step: None)
-    return workload.model.state_dict()
+def train(spec, host, resume_from=None, workload=None):
+    """Train to the end, as often as the host has it leave, and give the weights."""
+    is_done = False
+    while not is_done:
+        of_run = workload() if workload else tiny.make({})
+        is_done = fit(spec, of_run, ALONE, ("step", resume_from) if resume_from else None, host)
+        resume_from = host.saved[-1]
+    return of_run.model.state_dict()
 
 
-def test_every_epoch_is_reported_with_its_metrics_and_the_steps_done(tmp_path):
-    reports = tiny.Reports(tmp_path)
-    train(tiny.spec(), reports)
-    assert [m["epoch"] for m in reports.metrics] == [1, 2, 3, 4]
-    assert [m["step"] for m in reports.metrics] == [5, 10, 15, 20]
-    assert reports.metrics[0].keys() == {"loss", "error", "train_loss", "epoch", "step", "total_steps"}
+def equal(weights, others):
+    return all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(tmp_path):
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "half").mkdir()
-    whole = train(tiny.spec(), tiny.Reports(tmp_path / "whole"))
-    half = tiny.Reports(tmp_path / "half")
-    train(tiny.spec(epochs=2), half)
-    rest = tiny.Reports(tmp_path / "half" / "rest")
-    resumed = train(tiny.spec(), rest, resume_from=Checkpoint.from_directory(str(half.checkpoints[-1])))
-    assert [m["epoch"] for m in rest.metrics] == [3, 4]
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+def test_every_epoch_is_reported_with_its_metrics_and_the_steps_done():
+    host = tiny.Recorder()
+    train(tiny.spec(), host)
+    assert [m["epoch"] for m in host.metrics] == [1, 2, 3, 4]
+    assert [m["step"] for m in host.metrics] == [5, 10, 15, 20]
+    assert host.metrics[0].keys() == {"loss", "error", "train_loss", "epoch", "step", "total_steps"}
 
 
-def test_a_run_that_is_done_has_nothing_left_to_do_when_it_is_resumed(tmp_path):
-    reports = tiny.Reports(tmp_path)
-    train(tiny.spec(), reports)
-    again = tiny.Reports(tmp_path / "again")
-    train(tiny.spec(), again, resume_from=Checkpoint.from_directory(str(reports.checkpoints[-1])))
+@settings(deadline=None, max_examples=20)
+@given(leave_after=st.sets(st.integers(1, 19), min_size=1, max_size=4))
+def test_a_run_that_leaves_at_any_steps_ends_bit_for_bit_as_one_that_never_stopped(leave_after):
+    whole, parts = tiny.Recorder(), tiny.Recorder(leave_after)
+    assert equal(train(tiny.spec(), whole), train(tiny.spec(), parts))
+    assert parts.metrics == whole.metrics
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_resumes_from_any_checkpoint_bit_for_bit(precision):
+    spec = tiny.spec(checkpointing={"every_steps": 3}, precision=precision)
+    whole = tiny.Recorder()
+    weights = train(spec, whole)
+    assert [saved["step"] for saved in whole.saved] == [3, 5, 6, 9, 10, 12, 15, 18, 20]
+    for saved in whole.saved:
+        assert equal(weights, train(spec, tiny.Recorder(), resume_from=saved) if saved["step"] < 20 else weights)
+
+
+def test_augmentation_that_draws_from_any_generator_is_drawn_again_when_a_run_resumes():
+    spec = tiny.spec(epochs=2)
+    assert equal(
+        train(spec, tiny.Recorder(), workload=tiny.make_noisy),
+        train(spec, tiny.Recorder({3, 7}), workload=tiny.make_noisy),
+    )
+
+
+def test_a_run_that_is_done_has_nothing_left_to_do_when_it_is_resumed():
+    host = tiny.Recorder()
+    train(tiny.spec(), host)
+    again = tiny.Recorder()
+    assert fit(tiny.spec(), tiny.make({}), ALONE, ("step-20", host.saved[-1]), again)
     assert again.metrics == []
 
 
-def test_checkpoints_are_written_as_often_as_asked_and_always_at_the_end(tmp_path):
-    reports = tiny.Reports(tmp_path)
-    train(tiny.spec(epochs=5, checkpointing={"every_epochs": 2}), reports)
-    assert [path.name for path in reports.checkpoints] == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+def test_checkpoints_are_written_as_often_as_asked_and_always_at_the_end():
+    host = tiny.Recorder()
+    train(tiny.spec(epochs=5, checkpointing={"every_epochs": 2}), host)
+    assert host.ends == [2, 4, 5]
 
 
-def test_a_metric_that_the_workload_lacks_is_refused_before_the_first_epoch(tmp_path):
-    reports = tiny.Reports(tmp_path)
+def test_a_checkpoint_of_another_model_is_refused_by_its_name():
+    saved = TrainingState(tiny.make({}), None, ALONE.device).snapshot()
+    other = dataclasses.replace(tiny.make({}), model=nn.Linear(3, 1))
+    with pytest.raises(JobFailed, match=r"checkpoint step-7 is of another model .*Missing key"):
+        fit(tiny.spec(), other, ALONE, ("step-7", saved), tiny.Recorder())
+
+
+def test_a_state_that_cannot_be_saved_is_refused_before_the_first_step():
+    class Remembering(torch.optim.SGD):
+        def state_dict(self):
+            return super().state_dict() | {"hook": lambda: None}
+
+    workload = tiny.make({})
+    workload = dataclasses.replace(workload, optimizer=Remembering(workload.model.parameters()), lr_scheduler=None)
+    host = tiny.Recorder()
+    with pytest.raises(JobFailed, match="the state of the workload's optimizer cannot be saved"):
+        fit(tiny.spec(), workload, ALONE, None, host)
+    assert host.metrics == []
+
+
+def test_a_snapshot_does_not_change_with_the_training():
+    workload = tiny.make({})
+    state = TrainingState(workload, None, ALONE.device)
+    saved = state.snapshot()
+    before = {name: value.clone() for name, value in saved["model"].items()}
+    state.take_step(workload.loss(workload.model, workload.train_dataset[:5]))
+    assert equal(before, saved["model"])
+    assert saved["step"] == 0
+
+
+def test_a_metric_that_the_workload_lacks_is_refused_before_the_first_epoch():
+    reports = tiny.Recorder()
     with pytest.raises(JobFailed, match="'accuracy'; it reports: error, loss") as refused:
         train(tiny.spec(objective={"metric": "accuracy", "mode": "max"}), reports)
     assert refused.value.cause is FailureCause.METRIC_MISSING
@@ -67,11 +121,11 @@ def test_a_metric_that_the_workload_lacks_is_refused_before_the_first_epoch(tmp_
 
 
 @pytest.mark.parametrize(("mode", "worst"), [("min", math.inf), ("max", -math.inf)])
-def test_a_diverged_run_reports_the_worst_of_all_values_rather_than_nan(tmp_path, mode, worst):
+def test_a_diverged_run_reports_the_worst_of_all_values_rather_than_nan(mode, worst):
     diverged = dataclasses.replace(tiny.make({}), evaluate=lambda model, batch: {"error": math.nan})
-    reports = tiny.Reports(tmp_path)
+    reports = tiny.Recorder()
     spec = tiny.spec(epochs=2, objective={"metric": "error", "mode": mode})
-    fit(spec, diverged, ALONE, None, reports, log=lambda metrics, step: None)
+    fit(spec, diverged, ALONE, None, reports)
     assert reports.metrics[-1]["error"] == worst
 
 
@@ -114,8 +168,8 @@ def test_precision_on_a_cpu(precision, expected):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_run_in_half_precision_keeps_learning(tmp_path, precision):
-    reports = tiny.Reports(tmp_path)
+def test_a_run_in_half_precision_keeps_learning(precision):
+    reports = tiny.Recorder()
     train(tiny.spec(epochs=8, precision=precision), reports)
     assert reports.metrics[-1]["loss"] < reports.metrics[0]["loss"]
 

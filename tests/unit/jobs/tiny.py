@@ -1,12 +1,14 @@
 """A workload small enough for unit tests, and collections of what a loop reports."""
 
-import shutil
-from pathlib import Path
+import dataclasses
+import random
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
+from jobs.agreement import Wish
 from jobs.workload import Workload
 from platform_app.specs import TrainSpec
 
@@ -30,6 +32,26 @@ def make(config):
     )
 
 
+class Noisy(Dataset):
+    """Adds noise to every sample, from three random generators."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def __len__(self):
+        return len(self._data)
+
+    def __getitem__(self, index):
+        inputs, targets = self._data[index]
+        return inputs + random.random() + np.random.rand() + torch.rand(3), targets
+
+
+def make_noisy():
+    """Fit the line through noisy points."""
+    workload = make({})
+    return dataclasses.replace(workload, train_dataset=Noisy(workload.train_dataset))
+
+
 def not_a_workload(config):
     """Forget to build one."""
     return {"model": None}
@@ -40,17 +62,32 @@ def spec(**changes):
     return TrainSpec.model_validate(fields | changes)
 
 
-class Reports:
-    """Takes what a loop reports, and keeps its checkpoints."""
+class Recorder:
+    """Hosts a loop: takes what it reports, keeps its checkpoints, and has it leave soon after given steps."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, leave_after=()):
         self.metrics = []
-        self.checkpoints = []
+        self.saved = []
+        self.ends = []
+        self._leave_after = set(leave_after) - {None}
+        self._step = 0
 
-    def __call__(self, metrics, folder):
+    def wish(self):
+        due = {step for step in self._leave_after if step <= self._step}
+        self._leave_after -= due
+        return Wish.LEAVE if due else Wish.NOTHING
+
+    def stepped(self, step):
+        self._step = step
+
+    def save(self, saved):
+        self.saved.append(saved)
+
+    def end_epoch(self, metrics, saved):
         self.metrics.append(dict(metrics))
-        if folder:
-            kept = self.folder / f"checkpoint-{len(self.metrics)}"
-            shutil.copytree(folder, kept)
-            self.checkpoints.append(kept)
+        if saved:
+            self.saved.append(saved)
+            self.ends.append(metrics["epoch"])
+
+    def log(self, metrics, step):
+        pass

@@ -1,0 +1,146 @@
+"""What runs the training loop: a worker of Ray Train, which keeps its own checkpoints, or a trial of Ray Tune."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import ray.tune
+
+from jobs.agreement import Wish
+from jobs.attempt import Attempt
+from jobs.checkpoints import Checkpoints
+from jobs.loop import Log, Saved
+from jobs.metrics import own_metrics
+from jobs.notice import is_draining, own_node
+from jobs.pulse import Every, Pulse, PulseWriter, is_asked_to_leave
+from jobs.saver import Saver
+from jobs.seat import Seat
+from jobs.state import read_state, write_state
+from jobs.tracking import metric_log
+
+
+class TrialHost:
+    """A trial: Tune owns its checkpoints, and stops it when it wants to."""
+
+    def wish(self) -> Wish:
+        """Nothing: Tune ends a trial by ending its process."""
+        return Wish.NOTHING
+
+    def stepped(self, step: int) -> None:
+        """Tune counts epochs."""
+
+    def save(self, saved: Saved) -> None:
+        """A trial has checkpoints at the ends of epochs alone, where Tune compares trials."""
+
+    def end_epoch(self, metrics: dict[str, float], saved: Saved | None) -> None:
+        """Report to Tune."""
+        with tempfile.TemporaryDirectory() as folder:
+            if saved:
+                write_state(Path(folder), saved)
+            ray.tune.report(metrics, checkpoint=ray.tune.Checkpoint.from_directory(folder) if saved else None)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """The sweep's driver tells MLflow."""
+
+
+def trial_resumes_from() -> tuple[str, Saved] | None:
+    """Read the checkpoint that Tune has a trial go on from, if it does."""
+    checkpoint = ray.tune.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return Path(checkpoint.path).name, read_state(Path(folder))
+
+
+class TrainHost:
+    """A worker of a training run."""
+
+    def __init__(self, run_dir: Path, generation: str, rank: int) -> None:
+        self._run_dir = run_dir
+        self._generation = generation
+        self._rank = rank
+        self._node = own_node()
+        self._wish = Wish.NOTHING
+
+    def wish(self) -> Wish:
+        """Leave, once this worker's node is drained or the driver has asked for it."""
+        return self._wish
+
+    def look(self) -> None:
+        """Look whether there is reason to leave; takes milliseconds, and is not for the training's thread."""
+        asked = self._rank == 0 and is_asked_to_leave(self._run_dir, self._generation)
+        if asked or is_draining(self._node):
+            self._wish = Wish.LEAVE
+
+    def stepped(self, step: int) -> None:
+        """The first worker counts."""
+
+    def save(self, saved: Saved) -> None:
+        """The first worker writes checkpoints."""
+
+    def end_epoch(self, metrics: dict[str, float], saved: Saved | None) -> None:
+        """The first worker tells of it."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """The first worker tells MLflow."""
+
+
+class FirstTrainHost(TrainHost):
+    """The worker of rank 0: it tells people, the driver and MLflow, and writes the checkpoints."""
+
+    def __init__(self, run_dir: Path, generation: str, pulse: PulseWriter, saver: Saver, log: Log) -> None:
+        super().__init__(run_dir, generation, rank=0)
+        self._pulse = pulse
+        self._saver = saver
+        self._log = log
+
+    def stepped(self, step: int) -> None:
+        """Tell the driver, in a moment."""
+        self._pulse.stepped(step)
+
+    def save(self, saved: Saved) -> None:
+        """Have it written."""
+        self._saver.save(saved["step"], saved)
+
+    def end_epoch(self, metrics: dict[str, float], saved: Saved | None) -> None:
+        """Tell of the epoch, and have its checkpoint written."""
+        shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+        print(f"epoch {metrics['epoch']}: {shown}", flush=True)  # noqa: T201
+        self._pulse.end_epoch(own_metrics(metrics))
+        if saved:
+            self._saver.save(saved["step"], saved, metrics)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Have it sent."""
+        self._log(metrics, step)
+
+
+@contextmanager
+def train_host(
+    attempt: Attempt, generation: str, seat: Seat, checkpoints: Checkpoints, pulse: Pulse
+) -> Iterator[TrainHost]:
+    """Give a worker its host while the body runs; at the end, what it was given is written and sent.
+
+    Args:
+        attempt: what it works for.
+        generation: the start of all workers that this one belongs to.
+        seat: this worker's.
+        checkpoints: the run's.
+        pulse: what the first worker's pulse begins with.
+
+    Raises:
+        JobFailed: more checkpoints in a row could not be written than may.
+    """
+    with ExitStack() as stack:
+        if seat.rank != 0:
+            host = TrainHost(attempt.run_dir, generation, seat.rank)
+        else:
+            log = stack.enter_context(metric_log(attempt))
+            writer = PulseWriter(attempt.run_dir, pulse)
+            stack.enter_context(Every(writer.write, name="pulse"))
+            max_failures = attempt.spec.checkpointing.max_failures
+            saver = stack.enter_context(Saver(checkpoints, max_failures, writer.warn))
+            host = FirstTrainHost(attempt.run_dir, generation, writer, saver, log)
+        stack.enter_context(Every(host.look, name="notice"))
+        yield host

@@ -1,0 +1,66 @@
+"""Writing checkpoints beside the training, which waits only while one is being written and another waits."""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from jobs.checkpoints import Checkpoints
+from jobs.failure import JobFailed, describe
+from platform_app.specs import FailureCause
+
+_Snapshot = tuple[int, Mapping[str, Any], Mapping[str, float] | None]
+
+
+class Saver:
+    """A thread that commits one checkpoint after another. One that cannot be written fails alone.
+
+    Args:
+        checkpoints: where to.
+        max_failures: checkpoints in a row that may fail.
+        warn: is told of each that does; called from the thread.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, max_failures: int, warn: Callable[[str], None]) -> None:
+        self._checkpoints = checkpoints
+        self._max_failures = max_failures
+        self._warn = warn
+        self._failures: list[str] = []
+        # Where the disk is slower than the interval, training waits: what could be lost is never more than was asked.
+        self._waiting: queue.Queue[_Snapshot | None] = queue.Queue(maxsize=1)
+        self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        if kind is None:
+            self._require_success()
+
+    def save(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+        """Have a checkpoint written; the state must not change any more.
+
+        Raises:
+            JobFailed: more in a row could not be written than may.
+        """
+        self._require_success()
+        self._waiting.put((step, state, metrics))
+
+    def _require_success(self) -> None:
+        if len(self._failures) > self._max_failures:
+            message = f"{len(self._failures)} checkpoints in a row could not be written: {self._failures[-1]}"
+            raise JobFailed(FailureCause.USER_CODE_FAILED, f"checkpointing.max_failures: {message}")
+
+    def _write_all(self) -> None:
+        while snapshot := self._waiting.get():
+            step, state, metrics = snapshot
+            try:
+                self._checkpoints.commit(step, state, metrics)
+                self._failures.clear()
+            except Exception as error:  # whatever it is, the training goes on without this checkpoint
+                self._failures.append(describe(error))
+                self._warn(f"the checkpoint of step {step} could not be written: {self._failures[-1]}")
