@@ -1,5 +1,6 @@
 """Pure rendering: the catalog as the configuration of Ray's autoscaler for simulated workers on one machine."""
 
+from pathlib import Path
 from typing import Any
 
 from platform_app.specs import Catalog, WorkerGroup
@@ -11,12 +12,13 @@ OBJECT_STORE_BYTES = 200_000_000
 """Shared memory of each node's object store: little, for all of them share one machine."""
 
 
-def autoscaling_config(catalog: Catalog, gcs_address: str) -> dict[str, Any]:
+def autoscaling_config(catalog: Catalog, gcs_address: str, market_dir: Path) -> dict[str, Any]:
     """Render the file that `ray start --autoscaling-config` takes.
 
     Args:
         catalog: the worker groups.
         gcs_address: host and port of Ray's global control store, which the workers join.
+        market_dir: folder through which the simulated market is told what to do.
     """
     groups = catalog.worker_groups
     return {
@@ -27,6 +29,7 @@ def autoscaling_config(catalog: Catalog, gcs_address: str) -> dict[str, Any]:
             "type": "external",
             "module": "platform_app.local.provider.SimulatedNodeProvider",
             "gcs_address": gcs_address,
+            "market_dir": str(market_dir),
             # There is no machine to log in to.
             "disable_node_updaters": True,
             "disable_launch_config_check": True,

@@ -153,10 +153,10 @@ class LocalCluster:
         except OSError as error:
             raise PermanentError(f"cannot make {state.temp_dir}: {error.strerror}. Remove it.") from error
         shutil.rmtree(_kept_ray_logs(state), ignore_errors=True)
-        config = autoscaling_config(groups, state.ray_address)
+        config = autoscaling_config(groups, state.ray_address, state.market_dir)
         autoscaling_file(state).write_text(json.dumps(config, indent=2))
         start(
-            components(state, os.environ, catalog, self._control_plane),
+            components(state, os.environ, groups, catalog, self._control_plane),
             home=state.home,
             logs=state.logs,
             progress=progress,

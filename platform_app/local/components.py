@@ -14,15 +14,13 @@ from platform_app.local.autoscaler import HEAD, OBJECT_STORE_BYTES
 from platform_app.local.network import accepts
 from platform_app.local.processes import mark
 from platform_app.local.state import HOST, ClusterState, ray_client_environment
+from platform_app.specs import Catalog
 
 _RAY_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_autoscaler_v2": "1",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-    # A worker that is not there after this time counts as not to be had, and another group is asked. The default is
-    # an hour.
-    "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": "15",
     # A node whose process was killed is missed five times before it counts as dead: after 5 seconds, not 15.
     "RAY_health_check_period_ms": "1000",
     # The autoscaler pairs Ray's nodes with its instances by these.
@@ -54,18 +52,23 @@ class Component:
 
 
 def components(
-    state: ClusterState, inherited: Mapping[str, str], catalog: Path | None, control_plane: Sequence[str]
+    state: ClusterState,
+    inherited: Mapping[str, str],
+    catalog: Catalog,
+    catalog_file: Path | None,
+    control_plane: Sequence[str],
 ) -> tuple[Component, ...]:
     """Say what to start.
 
     Args:
         state: folders, ports and secrets.
         inherited: the environment of `slipway up`.
-        catalog: a catalog file; None for the one that comes with Slipway.
+        catalog: the worker groups.
+        catalog_file: where they were read from; None for the catalog that comes with Slipway.
         control_plane: the command that deploys the control plane to the cluster and ends.
     """
     common = _common_env(state, inherited)
-    head = {**common, **_RAY_ENV, **JOB_ENV, **_metrics_ports(state)}
+    head = {**common, **_RAY_ENV, **stock_out_env(catalog), **JOB_ENV, **_metrics_ports(state)}
     return (
         Component(
             name="MLflow",
@@ -84,11 +87,19 @@ def components(
         Component(
             name="control plane",
             command=tuple(control_plane),
-            env={**common, **_control_plane_env(state, catalog)},
+            env={**common, **_control_plane_env(state, catalog_file)},
             ready=lambda: answers(f"{state.api_url}/readyz"),
             needs=("MLflow", "Ray"),
         ),
     )
+
+
+def stock_out_env(catalog: Catalog) -> dict[str, str]:
+    """Give the autoscaler's variables for workers that do not come; by default it waits an hour for each."""
+    return {
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": str(catalog.spot_wait_seconds),
+        "RAY_AUTOSCALER_AVAILABILITY_RECOVERY_S": str(catalog.spot_retry_seconds),
+    }
 
 
 def health(state: ClusterState) -> dict[str, bool]:

@@ -86,6 +86,11 @@ class ClusterState(BaseModel):
         """Ray's own folder."""
         return temp_dir(self.cluster_id)
 
+    @property
+    def market_dir(self) -> Path:
+        """Where the simulated market is told what to do, and tells what there is."""
+        return self.temp_dir / "market"
+
     def shell_environment(self) -> dict[str, str]:
         """Give the variables with which `slipway`, `ray job submit` and a plain driver find this cluster."""
         return {

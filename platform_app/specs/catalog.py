@@ -59,6 +59,12 @@ class Catalog(Spec):
 
     worker_groups: tuple[WorkerGroup, ...] = Field(min_length=1)
     tiers: tuple[Tier, ...] = Field(min_length=1)
+    spot_wait_seconds: int = Field(ge=1, default=60)
+    """How long a worker that was asked for may stay away. Then its group counts as out of stock: it is set aside, and
+    the next group that the job allows is asked. More than a node takes from the request until Ray runs on it, or no
+    group would ever be in stock."""
+    spot_retry_seconds: int = Field(ge=1, default=300)
+    """How long a group that was set aside is asked only when no other will do; then it is preferred as before."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -17,6 +17,7 @@ from platform_app.local.components import health
 from platform_app.local.processes import MARK, members
 from platform_app.local.start import StartFailed
 from platform_app.local.state import cluster_id, read_state, temp_dir
+from tests.stand_in import CONTROL_PLANE
 
 pytestmark = pytest.mark.ray
 
@@ -25,19 +26,6 @@ worker_groups:
   - {name: gpu-spot, market: spot, accelerator_type: A10G, cpus: 2, gpus: 1, memory_gib: 1, max_workers: 2,
      idle_timeout_seconds: 2, price_per_hour: 0.36, priority: 10}
 tiers: [{name: development, priority: 100}]
-"""
-
-CONTROL_PLANE = """
-import http.server, os, sys
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-if os.fork() == 0:
-    os.setsid()
-    http.server.HTTPServer(("127.0.0.1", int(os.environ["SLIPWAY_HTTP_PORT"])), Ready).serve_forever()
 """
 
 DRIVER = """
@@ -95,7 +83,7 @@ def start_cluster(tmp_path_factory):
     def make():
         home = tmp_path_factory.mktemp("home")
         (home / "catalog.yaml").write_text(CATALOG)
-        made.append(LocalCluster(home, control_plane=(sys.executable, "-c", CONTROL_PLANE), timeout_seconds=80))
+        made.append(LocalCluster(home, control_plane=CONTROL_PLANE, timeout_seconds=80))
         return made[-1]
 
     yield make

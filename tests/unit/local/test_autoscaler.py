@@ -1,6 +1,7 @@
 """The catalog as the configuration of Ray's autoscaler."""
 
 import json
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from platform_app.local.autoscaler import HEAD, autoscaling_config
 from platform_app.specs import Catalog, Market, Tier, WorkerGroup, load_catalog
 
+MARKET = Path("/tmp/sw-1/market")
 TIERS = (Tier(name="development", priority=100),)
 
 
@@ -37,7 +39,7 @@ def catalogs(draw):
 
 @given(catalogs())
 def test_every_group_is_a_node_type_and_every_bound_is_kept(catalog):
-    config = autoscaling_config(catalog, "127.0.0.1:6379")
+    config = autoscaling_config(catalog, "127.0.0.1:6379", MARKET)
     types = config["available_node_types"]
     assert set(types) == {HEAD, *(group.name for group in catalog.worker_groups)}
     assert config["max_workers"] == sum(group.max_workers for group in catalog.worker_groups)
@@ -55,21 +57,23 @@ def test_every_group_is_a_node_type_and_every_bound_is_kept(catalog):
 
 @given(catalogs())
 def test_all_amounts_are_whole_numbers_as_ray_demands(catalog):
-    types = autoscaling_config(catalog, "127.0.0.1:6379")["available_node_types"]
+    types = autoscaling_config(catalog, "127.0.0.1:6379", MARKET)["available_node_types"]
     assert all(isinstance(amount, int) for kind in types.values() for amount in kind["resources"].values())
 
 
 @given(catalogs())
 def test_the_same_catalog_gives_the_same_file(catalog):
-    assert json.loads(json.dumps(autoscaling_config(catalog, "h:1"))) == autoscaling_config(catalog, "h:1")
+    assert json.loads(json.dumps(autoscaling_config(catalog, "h:1", MARKET))) == autoscaling_config(
+        catalog, "h:1", MARKET
+    )
 
 
 def test_the_head_is_never_started_by_the_autoscaler():
-    assert autoscaling_config(load_catalog(), "h:1")["available_node_types"][HEAD]["max_workers"] == 0
+    assert autoscaling_config(load_catalog(), "h:1", MARKET)["available_node_types"][HEAD]["max_workers"] == 0
 
 
 def test_a_spot_gpu_worker_looks_like_this():
-    config = autoscaling_config(load_catalog(), "127.0.0.1:7000")
+    config = autoscaling_config(load_catalog(), "127.0.0.1:7000", MARKET)
     assert config["provider"]["gcs_address"] == "127.0.0.1:7000"
     assert config["available_node_types"]["gpu-spot"] == {
         "resources": {

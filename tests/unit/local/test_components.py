@@ -13,6 +13,7 @@ from platform_app.local.components import components
 from platform_app.local.processes import MARK
 from platform_app.local.state import ClusterState, Ports
 from platform_app.settings import Settings
+from platform_app.specs import load_catalog
 
 STATE = ClusterState(
     cluster_id="abc",
@@ -22,6 +23,7 @@ STATE = ClusterState(
     api_token="api secret",
     ray_token="ray secret",
 )
+CATALOG = load_catalog().model_copy(update={"spot_wait_seconds": 17, "spot_retry_seconds": 71})
 INHERITED = {
     "PATH": "/usr/bin",
     "HOME": "/root",
@@ -33,7 +35,8 @@ INHERITED = {
 
 
 def rendered(catalog=None):
-    return {part.name: part for part in components(STATE, INHERITED, catalog, ("python", "-m", "deploy"))}
+    parts = components(STATE, INHERITED, CATALOG, catalog, ("python", "-m", "deploy"))
+    return {part.name: part for part in parts}
 
 
 def test_every_component_carries_the_mark_and_runs_our_python():
@@ -117,3 +120,15 @@ def test_ray_is_given_every_port_that_it_would_else_take_by_default():
 
 def test_the_head_has_no_cpus_and_no_gpus():
     assert {"--num-cpus=0", "--num-gpus=0"} <= set(rendered()["Ray"].command)
+
+
+def test_the_autoscaler_waits_for_spot_and_tries_it_again_as_the_catalog_says():
+    from ray.autoscaler._private import constants
+    from ray.autoscaler.v2.instance_manager import config
+
+    env = rendered()["Ray"].env
+    assert env["RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"] == "17"
+    assert env["RAY_AUTOSCALER_AVAILABILITY_RECOVERY_S"] == "71"
+    # Ray's own names for them; one that Ray does not read would be without effect, and nobody would know.
+    read = Path(config.__file__).read_text() + Path(constants.__file__).read_text()
+    assert all(f'"{name}"' in read for name in env if name.startswith("RAY_AUTOSCALER_"))

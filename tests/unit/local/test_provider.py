@@ -1,18 +1,26 @@
-"""Simulated workers as Ray's autoscaler sees them; the node itself is a stand-in here."""
+"""Simulated workers as Ray's autoscaler sees them, under a market; the node itself is a stand-in here."""
 
+import subprocess
+import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
+from platform_app.local.orders import Orders
 from platform_app.local.provider import SimulatedNodeProvider
+from platform_app.local.spot import Limit, NodeState
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 TAGS = {TAG_RAY_NODE_KIND: "worker", TAG_RAY_USER_NODE_TYPE: "gpu-spot", "ray-launch-request": "42"}
 
 
 class Raylet:
     """A raylet's process: alive until it is told otherwise."""
+
+    pid = 2**30
 
     def __init__(self):
         self.code = None
@@ -24,8 +32,9 @@ class Raylet:
 class StandIn:
     """Ray's handle of a node."""
 
-    def __init__(self):
-        self.raylet = Raylet()
+    def __init__(self, raylet=None):
+        self.node_id = "ab12"
+        self.raylet = raylet or Raylet()
         self.all_processes = {"raylet": [SimpleNamespace(process=self.raylet)]}
 
     def kill_all_processes(self, **_options):
@@ -35,23 +44,43 @@ class StandIn:
 class Provider(SimulatedNodeProvider):
     """The provider with stand-ins for nodes."""
 
-    def __init__(self):
-        super().__init__({"gcs_address": "127.0.0.1:6379"}, "slipway")
+    def __init__(self, folder):
+        config = {"gcs_address": "127.0.0.1:6379", "market_dir": str(folder)}
+        super().__init__(config, "slipway", watch=False, clock=lambda: self.now)
+        self.now = START
         self.nodes = {}
+        self.drained = []
+        self.ray_answers = True
+        self.process = lambda: None
         self.while_starting = lambda name: None
 
     def _start(self, name, group, resources, labels):
         self.while_starting(name)
-        self.nodes[name] = StandIn()
+        self.nodes[name] = StandIn(self.process())
         return self.nodes[name]
+
+    def _drain(self, ray_node_id, kill_at):
+        self.drained.append(kill_at)
+        return self.ray_answers
+
+    def settled(self):
+        for name in self.settle():
+            self.start_waiting(name)
+        self.settle()
+        return {node.name: node.state for node in self._orders.market().nodes}
 
     def launch(self, count=1):
         self.create_node_with_resources_and_labels({}, TAGS, count, {"CPU": 4}, {})
 
 
 @pytest.fixture
-def provider():
-    return Provider()
+def provider(tmp_path):
+    return Provider(tmp_path / "market")
+
+
+@pytest.fixture
+def orders(tmp_path):
+    return Orders(tmp_path / "market")
 
 
 def workers(provider):
@@ -120,3 +149,90 @@ def test_workers_that_start_at_one_time_have_different_names(provider):
     for thread in threads:
         thread.join()
     assert len(set(workers(provider))) == 12
+
+
+def test_out_of_stock_workers_exist_and_do_not_run_until_there_is_stock(provider, orders):
+    provider.launch()
+    orders.limit("gpu-spot", Limit(alive=0, keep=True))
+    provider.launch(2)
+    assert workers(provider) == ["gpu-spot-1", "gpu-spot-2", "gpu-spot-3"]
+    assert [provider.is_running(name) for name in workers(provider)] == [True, False, False]
+    pending, running = NodeState.PENDING, NodeState.RUNNING
+    assert provider.settled() == {"gpu-spot-1": running, "gpu-spot-2": pending, "gpu-spot-3": pending}
+    orders.limit("gpu-spot", Limit(alive=2))
+    assert provider.settled() == {"gpu-spot-1": running, "gpu-spot-2": running, "gpu-spot-3": pending}
+    orders.limit("gpu-spot", None)
+    assert set(provider.settled().values()) == {running}
+
+
+def test_a_pending_worker_that_the_autoscaler_gives_up_never_starts(provider, orders):
+    orders.limit("gpu-spot", Limit(alive=0))
+    provider.launch()
+    provider.terminate_node("gpu-spot-1")
+    orders.limit("gpu-spot", None)
+    assert provider.settled() == {}
+    assert provider.nodes == {}
+
+
+def test_of_a_group_that_shrinks_the_oldest_gets_its_notice_and_one_more_may_come_for_it(provider, orders):
+    provider.launch()
+    provider.now += timedelta(seconds=5)
+    provider.launch()
+    orders.limit("gpu-spot", Limit(alive=1, notice_seconds=20))
+    assert provider.settled() == {"gpu-spot-1": NodeState.DRAINING, "gpu-spot-2": NodeState.RUNNING}
+    assert provider.drained == [provider.now + timedelta(seconds=20)]
+    orders.limit("gpu-spot", Limit(alive=2, notice_seconds=20))
+    provider.launch()
+    assert provider.settled()["gpu-spot-3"] is NodeState.RUNNING
+    assert len(provider.drained) == 1
+
+
+def test_a_second_notice_changes_nothing(provider, orders):
+    provider.launch()
+    for seconds in (20, 5):
+        orders.give_notice("gpu-spot-1", seconds)
+        provider.settled()
+    assert orders.market().node("gpu-spot-1").kill_at == START + timedelta(seconds=20)
+    assert len(provider.drained) == 1
+    assert orders.notices() == {}
+
+
+def test_a_notice_that_ray_did_not_take_is_given_again(provider, orders):
+    provider.launch()
+    provider.ray_answers = False
+    orders.give_notice("gpu-spot-1", 20)
+    assert provider.settled() == {"gpu-spot-1": NodeState.RUNNING}
+    provider.ray_answers = True
+    assert provider.settled() == {"gpu-spot-1": NodeState.DRAINING}
+
+
+def test_a_notice_for_a_node_that_is_gone_is_forgotten(provider, orders):
+    orders.give_notice("gpu-spot-9", 20)
+    provider.settled()
+    assert (orders.notices(), provider.drained) == ({}, [])
+
+
+@pytest.mark.parametrize("notice", [0, 20])
+def test_at_the_end_of_its_notice_the_raylet_is_killed_and_not_before(provider, orders, notice):
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    provider.process = lambda: sleeper
+    try:
+        provider.launch()
+        orders.give_notice("gpu-spot-1", notice)
+        provider.settle()
+        provider.now += timedelta(seconds=notice - 0.1)
+        provider.settle()
+        assert sleeper.poll() is None
+        provider.now += timedelta(seconds=0.1)
+        provider.settle()
+        assert sleeper.wait(10) == -9
+        assert provider.settled() == {}
+        assert len(provider.drained) == (1 if notice else 0)
+    finally:
+        sleeper.kill()
+
+
+def test_other_groups_are_in_stock(provider, orders):
+    orders.limit("gpu-ondemand", Limit(alive=0))
+    provider.launch()
+    assert provider.settled() == {"gpu-spot-1": NodeState.RUNNING}
