@@ -1,5 +1,6 @@
 """The driver's view of a training run: it passes on how far the workers are, and reckons what interruptions cost."""
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ class Follower:
         self._gpus_per_worker = attempt.spec.resources.gpus_per_worker
         self._wanted = wanted
         self._clock = clock
+        self._lock = threading.Lock()
         self._generation = ""
         self._asked: int | None = None
         self._wanted_since: tuple[int, float] | None = None
@@ -60,7 +62,8 @@ class Follower:
 
     def begin(self, generation: str) -> None:
         """Follow a new generation of workers."""
-        self._generation, self._asked, self._seen, self._wanted_since = generation, None, None, None
+        with self._lock:
+            self._generation, self._asked, self._seen, self._wanted_since = generation, None, None, None
 
     def end(self, cause: str | None = None) -> int | None:
         """Take note that the generation has ended: interrupted, or else left as it was asked to.
@@ -71,20 +74,24 @@ class Follower:
         Returns:
             The size that the driver has asked for.
         """
-        self.look()
-        asked = self._asked
-        if self._seen:
-            for warning in self._seen.warnings:
-                print(f"warning: {warning}", flush=True)  # noqa: T201
-            self._warnings += self._seen.warnings
-            # Of a generation that took no step, nothing is lost but the time, which counts from the last step before.
-            if self._seen.first_at or not self._interrupted:
-                self._interrupted = (self._seen, "resize" if asked else cause or "notice")
-        self._generation = ""
-        return asked
+        with self._lock:
+            self._look()
+            if self._seen:
+                for warning in self._seen.warnings:
+                    print(f"warning: {warning}", flush=True)  # noqa: T201
+                self._warnings += self._seen.warnings
+                # Where a generation took no step, the interruption before goes on.
+                if self._seen.first_at or not self._interrupted:
+                    self._interrupted = (self._seen, "resize" if self._asked else cause or "notice")
+            self._generation = ""
+            return self._asked
 
     def look(self) -> None:
         """Read the workers' pulse, tell the platform what is new, and ask them to leave for another size."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         pulse = read_pulse(self._run_dir)
         if pulse is None or pulse.generation != self._generation:
             return

@@ -4,6 +4,7 @@ And the way back: a driver asks the workers to leave, after a checkpoint, by a f
 is one start of all workers together.
 """
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ from typing import Self
 from pydantic import ConfigDict, ValidationError
 
 from platform_app.specs import Spec
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 0.5
 
@@ -87,7 +90,10 @@ class Every:
     def _run(self) -> None:
         while True:
             last = self._done.wait(self._interval_seconds)
-            self._act()
+            try:
+                self._act()
+            except Exception:  # storage or the cluster is away: the next time may do
+                logger.warning("%s", self._thread.name, exc_info=True)
             if last:
                 return
 
@@ -120,17 +126,14 @@ class PulseWriter:
         self._warnings.append(message)
 
     def write(self) -> None:
-        """Write what is new. Storage that is away is no reason to end a training."""
+        """Write what is new."""
         step, at = self._last
         told = {"metrics": self._metrics, "warnings": tuple(self._warnings)}
         pulse = self._pulse.model_copy(update={"step": step, "at": at, "first_at": self._first_at, **told})
         if pulse == self._written:
             return
-        try:
-            _replace(_pulse_path(self._run_dir), pulse.model_dump_json().encode())
-            self._written = pulse
-        except OSError:
-            return
+        _replace(_pulse_path(self._run_dir), pulse.model_dump_json().encode())
+        self._written = pulse
 
 
 def _pulse_path(run_dir: Path) -> Path:
