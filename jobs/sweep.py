@@ -4,26 +4,39 @@ python -m jobs.sweep --spec jobs/examples/sweep.yaml
 ray job submit --working-dir . -- python -m jobs.sweep --spec jobs/examples/sweep.yaml
 """
 
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-from ray.tune.search import BasicVariantGenerator
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.experiment import Trial
 
 from jobs.attempt import Attempt
 from jobs.driver import drive
 from jobs.failure import JobFailed, describe_traceback
 from jobs.metrics import best
 from jobs.placement import bundle, labels
+from jobs.search import inheriting, param_space, search_algorithm, trial_scheduler
+from jobs.sweep_state import DurableScheduler, StateFile
 from jobs.tracking import log_result
 from jobs.trials import TrialRuns
 from jobs.worker import publish_trial, require_success, trial
-from platform_app.specs import Asha, Dimension, FailureCause, SweepSpec
-from platform_app.specs.search import Choice, Grid, Int, LogUniform, Uniform
+from platform_app.specs import FailureCause, SweepSpec
+
+_RESUME = tune.ResumeConfig(
+    finished=tune.ResumeConfig.ResumeType.SKIP,
+    unfinished=tune.ResumeConfig.ResumeType.RESUME,
+    errored=tune.ResumeConfig.ResumeType.RESUME,
+)
+_TUNE_DEFAULTS = {
+    # The state of the sweep is ours to write; what Tune writes once in a while is not read.
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    # Results go to MLflow; Tune's CSV, JSON and TensorBoard files cost each trial time.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
 
 
 class StopWhenRefused(tune.Stopper):
@@ -50,20 +63,27 @@ def sweep(attempt: Attempt) -> int | None:
     """
     spec = attempt.spec
     assert isinstance(spec, SweepSpec)
-    trials = TrialRuns(attempt)
+    for name, value in _TUNE_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # It misses the files that Tune's loggers would write.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    runs = TrialRuns(attempt)
     try:
-        results = list(_tuner(attempt, spec, trials).fit())
+        trials = _run_trials(attempt, spec, runs)
     finally:
-        trials.close()
-    for result in results:
-        require_success(result.metrics or {})
-    made = (pair for result in results for pair in result.best_checkpoints)
-    # The state of a restored sweep may be older than the last checkpoint that was replaced.
-    chosen = best((pair for pair in made if Path(pair[0].path).exists()), spec.objective)
+        runs.close()
+    for each in trials:
+        require_success(each.last_result or {})
+    made = (result for each in trials for result in each.run_metadata.checkpoint_manager.best_checkpoint_results)
+    # The last that were removed are in the state still.
+    chosen = best(
+        ((result.checkpoint, result.metrics) for result in made if Path(result.checkpoint.path).exists()),
+        spec.objective,
+    )
     if chosen is None:
-        raise _nothing_came_of_it(results)
+        raise _nothing_came_of_it(trials)
     checkpoint, result = chosen
-    trials.finished(result)
+    runs.finished(result)
     point = {f"best_{name}": value for name, value in result["config"].items()}
     log_result(attempt, result, params=point, tags={"slipway.best_trial": result["trial_id"]})
     if spec.registered_model is None:
@@ -80,80 +100,43 @@ def sweep(attempt: Attempt) -> int | None:
     return int(outcome["model_version"])
 
 
-def param_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Give a search space in Ray Tune's words."""
-    return {name: _dimension(dimension) for name, dimension in space.items()}
-
-
-def _dimension(dimension: Dimension) -> Any:
-    match dimension:
-        case Uniform(low=low, high=high):
-            return tune.uniform(low, high)
-        case LogUniform(low=low, high=high):
-            return tune.loguniform(low, high)
-        case Int(low=low, high=high):
-            return tune.randint(low, high + 1)  # Tune leaves the upper bound out
-        case Choice(values=values):
-            return tune.choice(list(values))
-        case Grid(values=values):
-            return tune.grid_search(list(values))
-
-
-def _tuner(attempt: Attempt, spec: SweepSpec, trials: TrialRuns) -> tune.Tuner:
-    each = tune.PlacementGroupFactory([bundle(spec.resources)], bundle_label_selector=[labels(spec.resources)])
-    trainable = tune.with_resources(tune.with_parameters(trial, attempt=attempt), each)
-    if tune.Tuner.can_restore(attempt.run_dir):
-        return tune.Tuner.restore(str(attempt.run_dir), trainable, resume_unfinished=True, resume_errored=True)
+def _run_trials(attempt: Attempt, spec: SweepSpec, trials: TrialRuns) -> list[Trial]:
+    state = StateFile(attempt.run_dir)
+    goes_on = state.exists()
+    scheduler = DurableScheduler(trial_scheduler(spec), state, spec.checkpointing.num_to_keep, trials.tell)
+    told = attempt.model_copy(update={"spec": inheriting(spec)}) if spec.scheduler.type == "pbt" else attempt
     objective = spec.objective
-    return tune.Tuner(
-        trainable,
-        param_space=param_space(spec.space),
-        tune_config=tune.TuneConfig(
-            metric=objective.metric,
-            mode=objective.mode,
-            num_samples=spec.search.num_samples,
-            max_concurrent_trials=spec.search.max_concurrent,
-            search_alg=_search(spec),
-            scheduler=_scheduler(spec),
-            reuse_actors=True,
+    analysis = tune.run(
+        tune.with_parameters(trial, attempt=told),
+        name=attempt.job_id,
+        storage_path=attempt.storage,
+        resume_config=_RESUME if goes_on else None,
+        metric=objective.metric,
+        mode=objective.mode,
+        config=param_space(spec.space),
+        num_samples=spec.search.num_samples,
+        search_alg=search_algorithm(spec),
+        scheduler=scheduler,
+        resources_per_trial=tune.PlacementGroupFactory(
+            [bundle(spec.resources)], bundle_label_selector=[labels(spec.resources)]
         ),
-        run_config=tune.RunConfig(
-            name=attempt.job_id,  # the same name is restored by the next attempt
-            storage_path=attempt.storage,
-            stop=StopWhenRefused(),
-            callbacks=[trials],
-            failure_config=tune.FailureConfig(max_failures=spec.max_failures),
-            checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=spec.checkpointing.num_to_keep,
-                checkpoint_score_attribute=objective.metric,
-                checkpoint_score_order=objective.mode,
-            ),
-            verbose=0,
+        reuse_actors=True,
+        stop=StopWhenRefused(),
+        callbacks=[trials],
+        max_failures=spec.max_failures,
+        raise_on_failed_trial=False,
+        # The scheduler removes checkpoints, and not before the state of the sweep does without them.
+        checkpoint_config=tune.CheckpointConfig(
+            checkpoint_score_attribute=objective.metric, checkpoint_score_order=objective.mode
         ),
+        verbose=0,
     )
+    scheduler.commit()
+    return list(analysis.trials)
 
 
-def _search(spec: SweepSpec) -> Any:
-    if spec.search.algorithm == "optuna":
-        return OptunaSearch(seed=spec.search.seed)
-    return BasicVariantGenerator(max_concurrent=spec.search.max_concurrent, random_state=spec.search.seed)
-
-
-def _scheduler(spec: SweepSpec) -> Any:
-    match spec.scheduler:
-        case Asha(grace_period=grace_period, reduction_factor=factor):
-            return ASHAScheduler(
-                time_attr="epoch",
-                max_t=spec.epochs,
-                grace_period=min(grace_period, spec.epochs),
-                reduction_factor=factor,
-            )
-        case _:
-            return FIFOScheduler()
-
-
-def _nothing_came_of_it(results: list[Any]) -> JobFailed:
-    errors = [result.error for result in results if result.error]
+def _nothing_came_of_it(trials: list[Trial]) -> JobFailed:
+    errors = [error for each in trials if (error := each.get_pickled_error() or each.get_error())]
     if not errors:
         return JobFailed(FailureCause.USER_CODE_FAILED, "no trial wrote a checkpoint: checkpointing.every_epochs")
     if isinstance(errors[0], ray.exceptions.RayActorError):

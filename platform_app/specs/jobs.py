@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
 
 from platform_app.specs.base import ImportPath, Name, Spec
-from platform_app.specs.search import Asha, Dimension, Grid, Scalar, Scheduler, Search
+from platform_app.specs.search import (
+    Asha,
+    Dimension,
+    Grid,
+    HyperBand,
+    PopulationBased,
+    Scalar,
+    Scheduler,
+    Search,
+)
 
 Package = Annotated[str, StringConstraints(pattern=r"^package:[0-9a-f]{64}$")]
 """An uploaded working directory, named by the SHA-256 of its zip."""
@@ -176,6 +185,27 @@ class SweepSpec(_TrainingSpec):
             raise ValueError(
                 f"optuna does not walk a grid ({', '.join(grid)}): use type: choice, or search.algorithm: random"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_scheduled(self) -> Self:
+        kind = self.scheduler.type
+        if isinstance(self.scheduler, PopulationBased):
+            if self.search.algorithm != "random" or any(isinstance(each, Grid) for each in self.space.values()):
+                raise ValueError("pbt explores the space itself: use search.algorithm: random, and no grid in space")
+            if self.search.num_samples < 2:
+                raise ValueError("pbt needs a population: search.num_samples must be at least 2")
+        if isinstance(self.scheduler, HyperBand | PopulationBased):
+            if self.num_trials > self.search.max_concurrent:
+                raise ValueError(
+                    f"the trials of {kind} wait for each other: "
+                    f"search.max_concurrent must be at least {self.num_trials}; got {self.search.max_concurrent}"
+                )
+            if self.checkpointing.every_epochs != 1:
+                raise ValueError(
+                    f"{kind} pauses trials after any epoch: "
+                    f"checkpointing.every_epochs must be 1; got {self.checkpointing.every_epochs}"
+                )
         return self
 
     @property

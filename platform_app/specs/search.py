@@ -98,4 +98,40 @@ class Fifo(Spec):
     type: Literal["fifo"] = "fifo"
 
 
-Scheduler = Annotated[Asha | Fifo, Field(discriminator="type")]
+class HyperBand(Spec):
+    """Halve brackets of trials again and again, each bracket with another patience (Li et al., *Hyperband*, 2018).
+
+    The trials of a bracket wait for each other, paused, so all of them must be allowed to run at one time.
+    """
+
+    type: Literal["hyperband"] = "hyperband"
+    reduction_factor: float = Field(gt=1, default=3)
+
+
+class MedianStopping(Spec):
+    """Stop a trial whose best is worse than the median of the others' averages (Golovin et al., *Vizier*, 2017)."""
+
+    type: Literal["median"] = "median"
+    grace_period: int = Field(ge=1, default=1)
+    """Epochs that every trial may run."""
+    min_samples_required: int = Field(ge=1, default=3)
+    """Other trials without which there is no median."""
+
+
+class PopulationBased(Spec):
+    """Train all trials side by side; the worst go on from the best (Jaderberg et al., *PBT*, 2017).
+
+    One that goes on from another takes over its weights and its hyperparameters, some of them changed by a fifth or
+    drawn anew, within the bounds of the space. The optimizer goes on with the changed ones.
+    """
+
+    type: Literal["pbt"] = "pbt"
+    perturbation_interval: int = Field(ge=1, default=1)
+    """Epochs between two comparisons of a trial with the others."""
+    quantile_fraction: float = Field(gt=0, le=0.5, default=0.25)
+    """Share of the trials that goes on from as many of the best."""
+    resample_probability: float = Field(ge=0, le=1, default=0.25)
+    """That a hyperparameter is drawn anew, rather than changed."""
+
+
+Scheduler = Annotated[Asha | HyperBand | MedianStopping | PopulationBased | Fifo, Field(discriminator="type")]
