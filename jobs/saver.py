@@ -53,7 +53,7 @@ class Saver:
     def _require_success(self) -> None:
         if len(self._failures) > self._max_failures:
             message = f"{len(self._failures)} checkpoints in a row could not be written: {self._failures[-1]}"
-            raise JobFailed(FailureCause.USER_CODE_FAILED, f"checkpointing.max_failures: {message}")
+            raise JobFailed(FailureCause.CHECKPOINT_FAILED, f"checkpointing.max_failures: {message}")
 
     def _write_all(self) -> None:
         while snapshot := self._waiting.get():

@@ -124,7 +124,7 @@ def _train_workload(spec: TrainSpec, attempt: Attempt, generation: str) -> Outco
     # Here and not on the driver: user code stays off the head, and everything that it needs is loaded here already.
     chosen = checkpoints.best()
     if chosen is None:
-        raise JobFailed(FailureCause.USER_CODE_FAILED, "no epoch's checkpoint could be written: see the warnings")
+        raise JobFailed(FailureCause.CHECKPOINT_FAILED, "no epoch's checkpoint could be written: see the warnings")
     log_result(attempt, chosen.manifest.metrics or {})
     name = spec.registered_model
     return {"model_version": publish(attempt, name, workload, chosen.path) if name else None}

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     METRIC_MISSING = "metric-missing"
     USER_CODE_FAILED = "user-code-failed"
     WORKERS_LOST = "workers-lost"
+    CHECKPOINT_FAILED = "checkpoint-failed"
     TRACKING_UNAVAILABLE = "tracking-unavailable"
     DRIVER_FAILED = "driver-failed"
     """The driver ended without giving a reason."""

@@ -30,7 +30,9 @@ class FailureCause(StrEnum):
     USER_CODE_FAILED = "user-code-failed"
     """The workload raised."""
     WORKERS_LOST = "workers-lost"
-    """Workers died more often than `max_failures` allows."""
+    """Workers were lost again and again without a checkpoint in between."""
+    CHECKPOINT_FAILED = "checkpoint-failed"
+    """More checkpoints in a row could not be written than `checkpointing.max_failures` allows."""
     TRACKING_UNAVAILABLE = "tracking-unavailable"
     """MLflow could not be reached for as long as the driver is willing to wait."""
 
@@ -60,11 +62,12 @@ class Interruption(Spec):
 
     at: datetime
     cause: str
-    """`notice`, `worker-lost`, `user-error` or `resize`."""
+    """`notice`, `worker-lost`, `driver-lost`, `user-error` or `resize`."""
     num_workers: int
     """Workers that went on."""
     steps_lost: int
-    """Optimizer steps that were done and had to be done again."""
+    """Optimizer steps that were done and had to be done again, as far as the driver had seen them: it is told of
+    progress twice a second."""
     seconds: float
     """From the last step before to the first step after."""
     gpu_seconds_lost: float

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.domain.job import TERMINAL, TRANSITIONS, IllegalTransition, Job, JobState, Reason
-from platform_app.specs import TrainSpec
+from platform_app.specs import FailureCause, TrainSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = Job(id="digits-abc123", spec=TrainSpec(name="digits", workload="a:b"), created_at=NOW)
@@ -36,6 +36,10 @@ def test_losing_workers_or_the_cluster_leads_back_to_the_queue(reason):
 
 def test_a_reason_that_nobody_planned_for_is_a_failure():
     assert Reason.DRIVER_FAILED.next_state is JobState.FAILED
+
+
+def test_whatever_a_driver_can_tell_is_a_reason():
+    assert {cause.value for cause in FailureCause} <= {reason.value for reason in Reason}
 
 
 def test_the_first_start_is_kept_over_attempts():
