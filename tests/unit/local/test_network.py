@@ -10,6 +10,8 @@ from platform_app.local.network import accepts, reserved_ports
 
 def listener(port=0):
     server = socket.socket()
+    # As servers do: connections that ended a moment ago do not hold the port.
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("127.0.0.1", port))
     server.listen()
     return server
