@@ -151,6 +151,8 @@ class TrialRuns(tune.Callback):
 
     def _send(self, event: Event, again: bool = False) -> None:
         """Hand an event to the outbox; `again` when MLflow may have taken it from an earlier attempt."""
+        # What an attempt that was killed had told, but not yet committed, is trained and told once more.
+        again = again or self._attempt.number > 1
         run, number = self._runs.setdefault(event.trial_id, Run()), next(self._numbers)
         self._on_its_way[number] = event
         if not run.id:
