@@ -1,0 +1,42 @@
+"""Run the drills, print what was seen, and exit non-zero where one failed.
+
+python -m tests.drills [--count 20] [reclaims] [kills]
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.drills.training import Finding, kills, reclaims
+from tests.running import running_platform
+
+DRILLS = {"reclaims": reclaims, "kills": kills}
+
+console = Console(width=150)
+
+
+def main() -> int:
+    """Run those that were named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("drills", nargs="*", help=f"of {', '.join(DRILLS)}; absent: all")
+    parser.add_argument("--count", type=int, default=20, help="reclaims and kills of each drill")
+    options = parser.parse_args()
+    if unknown := set(options.drills) - DRILLS.keys():
+        parser.error(f"no such drill: {', '.join(sorted(unknown))}; there are {', '.join(DRILLS)}")
+    findings: list[Finding] = []
+    for name in options.drills or DRILLS:
+        console.rule(name)
+        # Each on a platform of its own, so that none inherits what another left.
+        with running_platform() as running:
+            findings += DRILLS[name](running, options.count)
+    table = Table("DRILL", "WHAT", "SEEN", "", box=None, header_style="bold")
+    for one in findings:
+        table.add_row(one.drill, one.what, one.seen, "[green]ok[/]" if one.passed else "[red]FAILED[/]")
+    console.print(table)
+    return 0 if all(one.passed for one in findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Drills of training: reclaims with notice, and kills without, during one run on spot workers."""
+
+import random
+import signal
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from platform_app.domain.job import JobState
+from platform_app.local import market
+from platform_app.local.spot import NodeState
+from platform_app.views import JobView
+from tests.running import Running, eventually
+
+CODE = Path(__file__).parent / "code"
+BATCH, SAMPLES = 64, 320
+STEPS_BETWEEN = 25
+"""Steps that a run takes in peace before it is disturbed again."""
+SAVE_EVERY = 10
+"""Steps between two checkpoints: the most that a kill without notice may cost."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table."""
+
+    drill: str
+    what: str
+    seen: str
+    passed: bool
+
+
+def spec(name: str, epochs: int) -> dict:
+    """Describe a run whose weights count its samples."""
+    return {
+        "name": name,
+        "workload": "drilled:make",
+        "config": {"step_seconds": 0.04},
+        "epochs": epochs,
+        "batch_size": BATCH,
+        "resources": {"num_workers": 2, "market": "spot"},
+        "checkpointing": {"every_steps": SAVE_EVERY, "every_epochs": epochs},
+        "registered_model": name,
+        "max_failures": 0,
+    }
+
+
+def reclaims(running: Running, count: int) -> list[Finding]:
+    """Reclaim workers with notice, again and again; then compare with a run that nobody disturbed."""
+    epochs = (count + 2) * 4 * STEPS_BETWEEN * BATCH // SAMPLES  # it goes on while a drill looks
+    undisturbed = submit(running, "calm", epochs)
+    finish(running, undisturbed)
+    job = submit(running, "reclaimed", epochs)
+    for done in range(count):
+        wait_for_steps(running, job.id, done)
+        node = victim(running)
+        market.reclaim(running.state, node.name, notice_seconds=10)
+        eventually(lambda done=done: len(running.client.job(job.id).interruptions) > done, timeout=120)
+    job = finish(running, job)
+    lost = [one.steps_lost for one in job.interruptions]
+    seconds = [one.seconds for one in job.interruptions]
+    same = weights_equal(running, "calm", "reclaimed")
+    return [
+        Finding("reclaims", f"{count} reclaims with notice: steps lost in each", str(lost), set(lost) == {0}),
+        Finding("reclaims", "final weights equal those of an undisturbed run, bit for bit", str(same), same),
+        exactly_once(running, "reclaimed", "reclaims", epochs),
+        timing("reclaims", "notice to the next step", seconds),
+    ]
+
+
+def kills(running: Running, count: int) -> list[Finding]:
+    """Kill without notice: raylets, training workers and drivers in turn."""
+    epochs = (count + 2) * 4 * STEPS_BETWEEN * BATCH // SAMPLES  # it goes on while a drill looks
+    job = submit(running, "killed", epochs)
+    targets: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("raylet", lambda: market.kill(running.state, victim(running).name) and None),
+        ("worker", lambda: kill_one(running, "RayTrainWorker")),
+    )
+    chances = random.Random(0)
+    lost, seconds = [], []
+    for done in range(count):
+        wait_for_steps(running, job.id, done)
+        chances.choice(targets)[1]()
+        eventually(lambda done=done: len(running.client.job(job.id).interruptions) > done, timeout=180)
+    job = finish(running, job)
+    lost = [one.steps_lost for one in job.interruptions]
+    seconds = [one.seconds for one in job.interruptions]
+    return [
+        Finding(
+            "kills",
+            f"{count} SIGKILLs of raylets and workers: most steps lost, of at most {SAVE_EVERY}",
+            str(max(lost)),
+            max(lost) <= SAVE_EVERY,
+        ),
+        exactly_once(running, "killed", "kills", epochs),
+        timing("kills", "kill to the next step", seconds),
+    ]
+
+
+def submit(running: Running, name: str, epochs: int) -> JobView:
+    """Submit a run with the drills' code."""
+    return running.client.submit(spec(name, epochs), working_dir=CODE)
+
+
+def finish(running: Running, job: JobView) -> JobView:
+    """Wait for a run's success."""
+    ended = running.client.wait(job.id, timeout=900)
+    if ended.state is not JobState.SUCCEEDED:
+        raise AssertionError(f"{job.id} is {ended.state}: {ended.message}\n" + "".join(running.client.logs(job.id)))
+    return ended
+
+
+def wait_for_steps(running: Running, job_id: str, interruptions: int) -> None:
+    """Wait until a run has taken some steps after its newest interruption."""
+
+    def steps() -> int:
+        job = running.client.job(job_id)
+        return job.progress.done if job.progress else 0
+
+    before = eventually(steps, timeout=120)
+    eventually(lambda: steps() >= before + STEPS_BETWEEN, timeout=120)
+
+
+def victim(running: Running) -> market.Node:
+    """Choose a spot node that runs."""
+    there = eventually(
+        lambda: [node for node in market.nodes(running.state) if node.state is NodeState.RUNNING], timeout=60
+    )
+    return random.choice(there)
+
+
+def kill_one(running: Running, title: str) -> None:
+    """Kill one process with a title."""
+    eventually(lambda: running.processes(title), timeout=30)[0].send_signal(signal.SIGKILL)
+
+
+def weights(running: Running, model: str) -> dict[str, torch.Tensor]:
+    """Read the weights of a model's newest version."""
+    import mlflow
+
+    mlflow.set_tracking_uri(running.state.tracking_uri)
+    version = running.client.versions(model)[0].version
+    return mlflow.pytorch.load_model(f"models:/{model}/{version}").state_dict()
+
+
+def weights_equal(running: Running, one: str, other: str) -> bool:
+    """Compare two models bit for bit."""
+    first, second = weights(running, one), weights(running, other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def exactly_once(running: Running, model: str, drill: str, epochs: int) -> Finding:
+    """Read from the weights how often each sample was learnt from."""
+    counts = sorted({-int(count) for count in weights(running, model)["seen"].tolist()})
+    return Finding(
+        drill, f"times each of {SAMPLES} samples was learnt from, in {epochs} epochs", str(counts), counts == [epochs]
+    )
+
+
+def timing(drill: str, what: str, seconds: list[float]) -> Finding:
+    """Tell how long it took; no bound is set, for machines differ."""
+    told = f"median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
+    return Finding(drill, what, told, True)
