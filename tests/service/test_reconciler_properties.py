@@ -187,7 +187,7 @@ def test_jobs_survive_whatever_happens_in_whatever_order(migrated):
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             # Shrinking would take minutes; the steps that failed are printed all the same.
