@@ -1,13 +1,13 @@
 """A run's checkpoints on the shared filesystem. This folder alone says which is the last one.
 
 A checkpoint counts when it is whole: written aside, synced, and renamed to `step-00000120`. Its manifest holds the
-digest of what it is made of, so that what a broken disk or a careless hand left of it is never restored from.
+checksum of what it is made of, so that what a broken disk or a careless hand left of it is never restored from.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from jobs.state import STATE_FILE
 from platform_app.specs import Objective, Spec
 
 _MANIFEST = "manifest.json"
+_PART_BYTES = 1 << 20
 
 
 class Manifest(Spec):
@@ -30,8 +31,8 @@ class Manifest(Spec):
 
     step: int
     """Optimizer steps that are in it."""
-    sha256: str
-    """Of the state's file."""
+    crc32: int
+    """Of the state's file. It tells damage, and takes a fifth of the time of a cryptographic digest."""
     metrics: dict[str, float] | None = None
     """Of the epoch that it ends; None in the middle of one."""
 
@@ -67,8 +68,8 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".aside-"))
         try:
-            sha256 = _write_state(aside / STATE_FILE, state)
-            manifest = Manifest(step=step, sha256=sha256, metrics=dict(metrics) if metrics else None)
+            crc32 = _write_state(aside / STATE_FILE, state)
+            manifest = Manifest(step=step, crc32=crc32, metrics=dict(metrics) if metrics else None)
             with (aside / _MANIFEST).open("wb") as file:
                 file.write(manifest.model_dump_json().encode())
                 _sync(file)
@@ -129,16 +130,16 @@ class Checkpoints:
                 shutil.rmtree(one.path, ignore_errors=True)
 
 
-class _Digest:
-    """A file to write to that reckons the digest of what is written."""
+class _Checked:
+    """A file to write to that reckons the checksum of what is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.sha256 = hashlib.sha256()
+        self.crc32 = 0
 
     def write(self, data: bytes) -> int:
         """Write all of it."""
-        self.sha256.update(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
         return self._file.write(data)
 
     def flush(self) -> None:
@@ -146,20 +147,23 @@ class _Digest:
         self._file.flush()
 
 
-def _write_state(path: Path, state: Mapping[str, Any]) -> str:
+def _write_state(path: Path, state: Mapping[str, Any]) -> int:
     with path.open("wb") as file:
-        digest = _Digest(file)
-        torch.save(dict(state), digest)  # type: ignore[arg-type]  # it only writes
+        checked = _Checked(file)
+        torch.save(dict(state), checked)  # type: ignore[arg-type]  # it only writes
         _sync(file)
-    return digest.sha256.hexdigest()
+    return checked.crc32
 
 
 def _is_whole(one: Committed) -> bool:
+    crc32 = 0
     try:
         with (one.path / STATE_FILE).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == one.manifest.sha256
+            while part := file.read(_PART_BYTES):
+                crc32 = zlib.crc32(part, crc32)
     except OSError:
         return False
+    return crc32 == one.manifest.crc32
 
 
 def _sync(file: BinaryIO) -> None:

@@ -9,7 +9,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.drills.training import Finding, kills, reclaims
+from tests.drills.finding import Finding
+from tests.drills.kills import kills
+from tests.drills.reclaims import reclaims
 from tests.running import running_platform
 
 DRILLS = {"reclaims": reclaims, "kills": kills}

@@ -1,10 +1,7 @@
-"""Drills of training: reclaims with notice, and kills without, during one run on spot workers."""
+"""Runs of the drills' code, whose weights count what they were made of, and what the drills ask about them."""
 
 import random
 import signal
-import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +10,7 @@ from platform_app.domain.job import JobState
 from platform_app.local import market
 from platform_app.local.spot import NodeState
 from platform_app.views import JobView
+from tests.drills.finding import Finding
 from tests.running import Running, eventually
 
 CODE = Path(__file__).parent / "code"
@@ -21,16 +19,6 @@ STEPS_BETWEEN = 25
 """Steps that a run takes in peace before it is disturbed again."""
 SAVE_EVERY = 10
 """Steps between two checkpoints: the most that a kill without notice may cost."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table."""
-
-    drill: str
-    what: str
-    seen: str
-    passed: bool
 
 
 def spec(name: str, epochs: int) -> dict:
@@ -46,58 +34,6 @@ def spec(name: str, epochs: int) -> dict:
         "registered_model": name,
         "max_failures": 0,
     }
-
-
-def reclaims(running: Running, count: int) -> list[Finding]:
-    """Reclaim workers with notice, again and again; then compare with a run that nobody disturbed."""
-    epochs = (count + 2) * 4 * STEPS_BETWEEN * BATCH // SAMPLES  # it goes on while a drill looks
-    undisturbed = submit(running, "calm", epochs)
-    finish(running, undisturbed)
-    job = submit(running, "reclaimed", epochs)
-    for done in range(count):
-        wait_for_steps(running, job.id, done)
-        node = victim(running)
-        market.reclaim(running.state, node.name, notice_seconds=10)
-        eventually(lambda done=done: len(running.client.job(job.id).interruptions) > done, timeout=120)
-    job = finish(running, job)
-    lost = [one.steps_lost for one in job.interruptions]
-    seconds = [one.seconds for one in job.interruptions]
-    same = weights_equal(running, "calm", "reclaimed")
-    return [
-        Finding("reclaims", f"{count} reclaims with notice: steps lost in each", str(lost), set(lost) == {0}),
-        Finding("reclaims", "final weights equal those of an undisturbed run, bit for bit", str(same), same),
-        exactly_once(running, "reclaimed", "reclaims", epochs),
-        timing("reclaims", "notice to the next step", seconds),
-    ]
-
-
-def kills(running: Running, count: int) -> list[Finding]:
-    """Kill without notice: raylets, training workers and drivers in turn."""
-    epochs = (count + 2) * 4 * STEPS_BETWEEN * BATCH // SAMPLES  # it goes on while a drill looks
-    job = submit(running, "killed", epochs)
-    targets: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("raylet", lambda: market.kill(running.state, victim(running).name) and None),
-        ("worker", lambda: kill_one(running, "RayTrainWorker")),
-    )
-    chances = random.Random(0)
-    lost, seconds = [], []
-    for done in range(count):
-        wait_for_steps(running, job.id, done)
-        chances.choice(targets)[1]()
-        eventually(lambda done=done: len(running.client.job(job.id).interruptions) > done, timeout=180)
-    job = finish(running, job)
-    lost = [one.steps_lost for one in job.interruptions]
-    seconds = [one.seconds for one in job.interruptions]
-    return [
-        Finding(
-            "kills",
-            f"{count} SIGKILLs of raylets and workers: most steps lost, of at most {SAVE_EVERY}",
-            str(max(lost)),
-            max(lost) <= SAVE_EVERY,
-        ),
-        exactly_once(running, "killed", "kills", epochs),
-        timing("kills", "kill to the next step", seconds),
-    ]
 
 
 def submit(running: Running, name: str, epochs: int) -> JobView:
@@ -158,9 +94,3 @@ def exactly_once(running: Running, model: str, drill: str, epochs: int) -> Findi
     return Finding(
         drill, f"times each of {SAMPLES} samples was learnt from, in {epochs} epochs", str(counts), counts == [epochs]
     )
-
-
-def timing(drill: str, what: str, seconds: list[float]) -> Finding:
-    """Tell how long it took; no bound is set, for machines differ."""
-    told = f"median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
-    return Finding(drill, what, told, True)
