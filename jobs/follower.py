@@ -21,14 +21,16 @@ def interruption(before: Pulse, after: Pulse, cause: str, gpus_per_worker: float
     """
     lost = max(0, before.step - after.resumed_from)
     seconds = max(0.0, (after.first_at or after.at) - before.at)
-    lost_seconds = lost * before.step_seconds * before.num_workers
+    lost_seconds = lost * before.step_seconds
     return Interruption(
         at=datetime.fromtimestamp(before.at, UTC),
         cause=cause,
         num_workers=after.num_workers,
         steps_lost=lost,
         seconds=round(seconds, 3),
-        gpu_seconds_lost=round(gpus_per_worker * (lost_seconds + seconds * after.num_workers), 3),
+        gpu_seconds_lost=round(gpus_per_worker * (lost_seconds * before.num_workers + seconds * after.num_workers), 3),
+        step=before.step,
+        lost_seconds=round(lost_seconds, 3),
     )
 
 
@@ -56,6 +58,7 @@ class Follower:
         self._seen: Pulse | None = None
         self._interruptions: list[Interruption] = []
         self._warnings: list[str] = []
+        self._began_at: float | None = None
         # The driver of an attempt before may have died: what it saw last is where this one goes on.
         last = read_pulse(self._run_dir)
         self._interrupted = (last, "driver-lost") if last and last.step < last.total_steps else None
@@ -116,7 +119,15 @@ class Follower:
         )
 
     def _tell(self, pulse: Pulse) -> None:
-        progress = Progress(done=pulse.step, total=pulse.total_steps, unit="steps", metrics=pulse.metrics)
+        self._began_at = self._began_at or pulse.first_at
+        progress = Progress(
+            done=pulse.step,
+            total=pulse.total_steps,
+            unit="steps",
+            metrics=pulse.metrics,
+            began_at=datetime.fromtimestamp(self._began_at, UTC) if self._began_at else None,
+            at=datetime.fromtimestamp(pulse.at, UTC),
+        )
         warnings = (*self._warnings, *pulse.warnings)
         self._report.training(progress, pulse.num_workers, tuple(self._interruptions), warnings)
 

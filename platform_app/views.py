@@ -1,17 +1,19 @@
 """What the API answers: one class for each resource, shared by the server and the typed client."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.goodput import goodput
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
 from platform_app.specs import AttemptReport, DeploymentSpec, Interruption, JobSpec, Market, Progress, digest
 
 T = TypeVar("T")
 
-_TOLD_BY_THE_JOB = {"progress", "num_workers", "interruptions", "warnings", "mlflow_run_id", "model_version"}
+_TOLD_BY_THE_JOB = {"progress", "num_workers", "warnings", "mlflow_run_id", "model_version"}
 """Fields of a job's view that come from its own report."""
 
 
@@ -75,7 +77,9 @@ class JobView(View):
     num_workers: int | None = None
     """Training workers that it runs on now."""
     interruptions: tuple[Interruption, ...] = ()
-    """Times that the newest attempt stopped and went on, and what each cost; oldest first."""
+    """Times that it stopped and went on, in all of its attempts, and what each cost; oldest first."""
+    goodput: float | None = None
+    """Useful time over wall time, from 0 to 1 (`platform_app.domain.goodput`); None before its first step."""
     warnings: tuple[str, ...] = ()
     """What went wrong in the newest attempt without ending it; oldest first."""
     mlflow_run_id: str | None = None
@@ -83,9 +87,9 @@ class JobView(View):
     """The version of `spec.registered_model` that this job made."""
 
     @classmethod
-    def of(cls, job: Job, report: AttemptReport | None = None) -> "JobView":
-        """Show a job, with what its own report adds."""
-        told = report.model_dump(include=_TOLD_BY_THE_JOB) if report else {}
+    def of(cls, job: Job, reports: Sequence[AttemptReport] = ()) -> "JobView":
+        """Show a job, with what the reports of its attempts add, oldest first: the newest says how it is now."""
+        told = reports[-1].model_dump(include=_TOLD_BY_THE_JOB) if reports else {}
         return cls(
             id=job.id,
             name=job.spec.name,
@@ -100,6 +104,8 @@ class JobView(View):
             started_at=job.started_at,
             ended_at=job.ended_at,
             attempts=tuple(AttemptView.of(job, attempt) for attempt in job.attempts),
+            interruptions=tuple(one for report in reports for one in report.interruptions),
+            goodput=goodput(reports),
             **told,
         )
 

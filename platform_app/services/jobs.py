@@ -134,12 +134,12 @@ class Jobs:
         return request
 
     def _view(self, job: Job) -> JobView:
-        return JobView.of(job, self._report(job))
+        return JobView.of(job, self._reports(job))
 
-    def _report(self, job: Job) -> AttemptReport | None:
-        """Read the newest report: an attempt that has none yet continues what the one before it began."""
+    def _reports(self, job: Job) -> Sequence[AttemptReport]:
+        """Read the reports of its attempts, oldest first: one that has none yet continues what the last began."""
         try:
-            reports = (self._storage.report(job.id, attempt.number) for attempt in reversed(job.attempts[-2:]))
-            return next((report for report in reports if report), None)
+            reports = (self._storage.report(job.id, attempt.number) for attempt in job.attempts)
+            return [report for report in reports if report]
         except (TemporaryError, OSError):
-            return None  # A job is shown also while its report cannot be read.
+            return ()  # A job is shown also while its reports cannot be read.

@@ -49,6 +49,10 @@ class Progress(Spec):
     """`steps` or `trials`."""
     metrics: dict[str, float] = {}
     """The latest metrics of a training run; the best trial's metrics of a sweep."""
+    began_at: datetime | None = None
+    """When this attempt had done its first step; None for a sweep."""
+    at: datetime | None = None
+    """When so much was done; None for a sweep."""
 
 
 class Grant(Spec):
@@ -72,6 +76,10 @@ class Interruption(Spec):
     """From the last step before to the first step after."""
     gpu_seconds_lost: float
     """GPU time of the lost steps and of the wait."""
+    step: int = 0
+    """The last step before, as far as the driver had seen."""
+    lost_seconds: float = 0.0
+    """Time that the lost steps had taken."""
 
     def __str__(self) -> str:
         """Say it in a sentence."""

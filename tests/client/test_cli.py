@@ -2,11 +2,13 @@
 
 import json
 import sys
+from datetime import timedelta
 
 import pytest
 
 from platform_app.cli.main import main
 from platform_app.ports import RayJobStatus
+from platform_app.specs import AttemptStatus
 from tests.client.conftest import TOKEN
 from tests.control_plane import sweep_spec
 
@@ -43,6 +45,17 @@ def test_a_detached_submission_prints_the_job_for_scripts_and_the_next_step_for_
     code, out, _ = slipway("submit", spec, "--detach")
     assert code == 0
     assert "Next: slipway logs -f digits-" in out
+
+
+def test_a_job_shows_what_interruptions_cost_it(slipway, plane):
+    job_id, at = plane.running(), plane.clock.now()
+    cost = {"at": at, "cause": "notice", "num_workers": 2, "steps_lost": 0, "seconds": 10, "gpu_seconds_lost": 20}
+    progress = {"done": 9, "total": 99, "unit": "steps", "began_at": at, "at": at + timedelta(seconds=100)}
+    plane.report(job_id, 1, status=AttemptStatus.RUNNING, progress=progress, interruptions=[cost])
+    code, out, _ = slipway("job", job_id)
+    assert code == 0
+    assert "notice: 0 steps and 20.0 GPU-seconds lost; went on after 10.0 s with 2 workers" in out
+    assert "goodput 90.0%: 0 steps and 20.0 GPU-seconds lost in all" in out
 
 
 def test_a_dry_run_shows_where_and_for_how_much(slipway, spec):

@@ -1,9 +1,10 @@
 """Elastic runs: the reconciler tells them what they may have, and gives away only what they have let go."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from platform_app.domain.job import JobState
-from platform_app.specs import AttemptStatus, Grant, Interruption, grant_path
+from platform_app.specs import AttemptStatus, Grant, Interruption, Progress, grant_path
 from tests.control_plane import train_spec
 
 
@@ -70,3 +71,26 @@ def test_what_interruptions_cost_is_in_the_view_and_in_the_events(plane):
     events = {event.kind: event.message for event in plane.jobs.events(job_id)}
     assert events["interruption"].startswith("notice: 0 steps and 12.5 GPU-seconds lost")
     assert events["warning"] == "checkpoint at step 40 failed: disk full"
+
+
+def test_a_job_tells_what_interruptions_cost_in_all_of_its_attempts(plane):
+    job_id, began_at = plane.running(), plane.clock.now()
+
+    def tells(attempt, seconds, wait, began_at=began_at):
+        at = began_at + timedelta(seconds=seconds)
+        progress = Progress(done=seconds, total=500, unit="steps", began_at=began_at, at=at)
+        lost = {"cause": "driver-lost", "num_workers": 1, "steps_lost": 0, "gpu_seconds_lost": wait}
+        interruptions = (Interruption(at=at, seconds=wait, **lost),)
+        plane.report(job_id, attempt, status=AttemptStatus.RUNNING, progress=progress, interruptions=interruptions)
+
+    tells(attempt=1, seconds=100, wait=20)
+    assert plane.jobs.get(job_id).goodput == 0.8
+    plane.runner.lose_all()
+    plane.tick()
+    plane.tick()
+    assert len(plane.job(job_id).attempts) == 2
+    assert plane.jobs.get(job_id).goodput == 0.8
+    tells(attempt=2, seconds=80, wait=30, began_at=began_at + timedelta(seconds=120))
+    job = plane.jobs.get(job_id)
+    assert [one.seconds for one in job.interruptions] == [20, 30]
+    assert job.goodput == 0.75

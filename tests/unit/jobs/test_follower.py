@@ -65,8 +65,11 @@ def test_a_lost_worker_costs_the_steps_since_the_checkpoint_and_the_wait(run):
     run.steps(21)
     [cost] = run.report().interruptions
     assert (cost.cause, cost.steps_lost, cost.num_workers, cost.seconds) == ("worker-lost", 5, 1, 21.0)
+    assert (cost.step, cost.lost_seconds) == (25, 5.0)
     # Five steps of a second on two GPUs, and the wait on one.
     assert cost.gpu_seconds_lost == 5 * 1.0 * 2 + 21
+    progress = run.report().progress
+    assert (progress.at - progress.began_at).total_seconds() == 24 + 21
 
 
 def test_workers_that_left_at_a_notice_lose_no_step(run):
