@@ -17,7 +17,7 @@ from rich.text import Text
 
 from platform_app.cli.output import complaints, console
 from platform_app.local.cluster import LocalCluster
-from platform_app.local.components import health
+from platform_app.local.components import KEEPER, health
 from platform_app.local.processes import members
 from platform_app.local.state import ClusterState, find_state, resolve_home
 
@@ -101,9 +101,19 @@ def _report(state: ClusterState) -> dict[str, Any]:
         "ray_address": state.ray_address,
         "storage": str(state.storage),
         "logs": str(state.logs),
+        "keeper": _keeper(state),
         "uptime_seconds": round((datetime.now(UTC) - state.started_at).total_seconds()),
         "processes": len(members(state.cluster_id)),
     }
+
+
+def _keeper(state: ClusterState) -> str:
+    if not members(state.cluster_id, {KEEPER}):
+        return "does not run; `slipway up` starts it"
+    try:
+        return state.keeper_note.read_text()
+    except FileNotFoundError:
+        return "begins"
 
 
 def _print_table(state: ClusterState, title: str) -> None:
@@ -112,6 +122,7 @@ def _print_table(state: ClusterState, title: str) -> None:
         ("API", f"{state.api_url} (docs: {state.api_url}/docs)"),
         ("MLflow", state.tracking_uri),
         ("Ray dashboard", state.dashboard_url),
+        ("Keeper", _keeper(state)),
         ("API token", state.api_token),
         ("State", str(state.home)),
         ("Logs", f"{state.logs} (Ray's: {state.temp_dir}/session_latest/logs)"),

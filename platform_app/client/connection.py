@@ -11,7 +11,10 @@ import tenacity
 from platform_app.errors import FieldProblem, NotFound, SlipwayError, TemporaryError
 from platform_app.local.state import find_state
 
-_RETRY_SECONDS = 60
+_RETRY_SECONDS = 120
+
+_NO_ROUTE = "/-/routes for available routes"
+"""How Serve's 404 ends while nothing is deployed."""
 
 
 class ApiError(SlipwayError):
@@ -25,7 +28,7 @@ class ApiError(SlipwayError):
 
 
 class Connection:
-    """Sends requests; a platform that is being restarted is waited for, up to a minute."""
+    """Sends requests; a platform that is being restarted is waited for, up to two minutes."""
 
     def __init__(
         self, url: str | None = None, token: str | None = None, transport: httpx.BaseTransport | None = None
@@ -60,7 +63,7 @@ class Connection:
 
         Raises:
             ApiError: the platform refused.
-            TemporaryError: the platform did not answer for a minute.
+            TemporaryError: the platform did not answer for two minutes.
         """
         retriable = (httpx.TransportError, TemporaryError) if repeatable else (httpx.ConnectError,)
         retrying = tenacity.Retrying(
@@ -105,8 +108,9 @@ def raise_for_problem(answer: httpx.Response) -> None:
         detail = problem.get("detail") or problem.get("title") or problem.get("error") or answer.text
     except (ValueError, AttributeError):
         problem, detail = {}, answer.text[:500] or answer.reason_phrase
-    # A server error that is no problem document is Serve's own: the control plane's replica died or is being started.
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE or (answer.is_server_error and "code" not in problem):
+    # What is no problem document is Serve's own: the control plane's replica died, is started, or has no route yet.
+    of_serve = "code" not in problem and (answer.is_server_error or _NO_ROUTE in answer.text)
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE or of_serve:
         raise TemporaryError(f"HTTP {answer.status_code}: {detail}")
     problems = tuple(FieldProblem(entry["field"], entry["message"]) for entry in problem.get("errors", ()))
     raise ApiError(answer.status_code, problem.get("code", f"http-{answer.status_code}"), detail, problems)

@@ -111,7 +111,7 @@ class Platform:
             attempt: which attempt; absent: the newest, and when following those after it.
 
         Raises:
-            TemporaryError: the platform did not come back for a minute.
+            TemporaryError: the platform did not come back for two minutes.
         """
         if not follow:
             params = {"attempt": attempt} if attempt else {}

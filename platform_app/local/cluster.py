@@ -6,8 +6,9 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from pydantic import ValidationError
 
 from platform_app.errors import PermanentError
 from platform_app.local.autoscaler import autoscaling_config
-from platform_app.local.components import autoscaling_file, components, health
+from platform_app.local.components import KEEPER, RAY, Component, autoscaling_file, components, health
 from platform_app.local.network import reserved_ports
+from platform_app.local.orders import Orders
 from platform_app.local.processes import members, stop_members
 from platform_app.local.start import Progress, StartFailed, start
 from platform_app.local.state import (
@@ -34,6 +36,8 @@ from platform_app.specs import Catalog, load_catalog
 
 CONTROL_PLANE = (sys.executable, "-m", "platform_app.app")
 """Connects to the cluster, deploys the control plane and ends with 0."""
+
+_POLL_SECONDS = 0.5
 
 
 class LocalCluster:
@@ -60,7 +64,7 @@ class LocalCluster:
     def up(
         self, progress: Progress = lambda _name, _ready: None, http_port: int | None = None, catalog: Path | None = None
     ) -> tuple[ClusterState, bool]:
-        """Start the cluster, or find that it is up.
+        """Start the cluster, or find that it is up; one without a keeper is given one, and what is gone comes back.
 
         Args:
             progress: told how the start goes.
@@ -79,14 +83,17 @@ class LocalCluster:
         groups = _read_catalog(source)
         self._make_home()
         with self._alone():
-            if found := self._already_up():
+            if found := self._already_up(progress):
                 return found, False
             self.down()
+            for log in (self.home / "logs").glob("*.log"):
+                log.unlink()
             with reserved_ports(http_port) as ports:
-                state = self._new_state(ports)
+                state = self._new_state(ports, source)
                 try:
                     write_state(state)
-                    self._start(state, groups, source, progress)
+                    _make_ray_folder(state, groups)
+                    self._start(state, self.components(state), progress)
                     state = state.model_copy(update={"ready": True})
                     write_state(state)
                 except BaseException as error:
@@ -107,6 +114,31 @@ class LocalCluster:
         remove_state(self.home)
         return state is not None or ended > 0
 
+    def components(self, state: ClusterState) -> tuple[Component, ...]:
+        """Say what the cluster is made of. Raises PermanentError when its catalog cannot be read any more."""
+        return components(state, os.environ, _read_catalog(state.catalog), self._control_plane)
+
+    def start_again(self, state: ClusterState, parts: Sequence[Component]) -> None:
+        """Start a component that is gone, and those that ran in it, as they were: same ports, secrets and storage.
+
+        What is left of them is killed, in Ray's case drivers, workers and replicas too: none can go on without a head.
+
+        Raises:
+            StartFailed: one did not start, or the cluster was ended meanwhile; what was started still runs.
+            PermanentError: a process does not die.
+            OSError: Ray's folder cannot be emptied.
+        """
+        names = {part.name for part in parts}
+        stop_members(state.cluster_id, names, grace_seconds=0)
+        if RAY in names:
+            _empty_ray_folder(state)
+        self._start(state, parts, lambda _name, _ready: None)
+
+    def is_current(self, state: ClusterState) -> bool:
+        """Say whether a cluster is the one that its home has now: nobody has ended it."""
+        now = self.state
+        return now is not None and now.started_at == state.started_at
+
     def _make_home(self) -> None:
         try:
             for folder in ("storage", "mlflow", "logs"):
@@ -126,18 +158,24 @@ class LocalCluster:
                 raise PermanentError(f"another `slipway up` is starting the cluster of {self.home}.") from None
             yield
 
-    def _already_up(self) -> ClusterState | None:
+    def _already_up(self, progress: Progress) -> ClusterState | None:
         state = self.state
         if state is None or not state.ready or not members(state.cluster_id):
             return None
-        if silent := [name for name, well in health(state).items() if not well]:
-            raise PermanentError(
-                f"the cluster of {self.home} runs, but {' and '.join(silent)} does not answer. "
-                "Run `slipway down`, then `slipway up`."
-            )
+        if not members(state.cluster_id, {KEEPER}):
+            state.keeper_note.unlink(missing_ok=True)
+            self._start(state, [part for part in self.components(state) if part.name == KEEPER], progress)
+        deadline = time.monotonic() + self._timeout_seconds
+        while silent := [name for name, well in health(state).items() if not well]:
+            if time.monotonic() > deadline:
+                raise PermanentError(
+                    f"the cluster of {self.home} runs, but {' and '.join(silent)} does not answer. "
+                    "See `slipway status`; or run `slipway down`, then `slipway up`."
+                )
+            time.sleep(_POLL_SECONDS)
         return state
 
-    def _new_state(self, ports: Ports) -> ClusterState:
+    def _new_state(self, ports: Ports, catalog: Path | None) -> ClusterState:
         return ClusterState(
             cluster_id=cluster_id(self.home),
             home=self.home,
@@ -145,22 +183,16 @@ class LocalCluster:
             ports=ports,
             api_token=secrets.token_urlsafe(24),
             ray_token=secrets.token_hex(32),
+            catalog=catalog,
         )
 
-    def _start(self, state: ClusterState, groups: Catalog, catalog: Path | None, progress: Progress) -> None:
-        try:
-            state.temp_dir.mkdir(mode=0o700)
-        except OSError as error:
-            raise PermanentError(f"cannot make {state.temp_dir}: {error.strerror}. Remove it.") from error
-        shutil.rmtree(_kept_ray_logs(state), ignore_errors=True)
-        config = autoscaling_config(groups, state.ray_address, state.market_dir)
-        autoscaling_file(state).write_text(json.dumps(config, indent=2))
+    def _start(self, state: ClusterState, parts: Sequence[Component], progress: Progress) -> None:
         start(
-            components(state, os.environ, groups, catalog, self._control_plane),
+            parts,
             home=state.home,
             logs=state.logs,
             progress=progress,
-            wanted=lambda: self.state == state,
+            wanted=lambda: self.is_current(state),
             timeout_seconds=self._timeout_seconds,
         )
 
@@ -172,11 +204,30 @@ def _read_catalog(path: Path | None) -> Catalog:
         raise PermanentError(f"{path} is no catalog: {error}") from error
 
 
-def _kept_ray_logs(state: ClusterState) -> Path:
-    return state.logs / "ray-session"
+def _make_ray_folder(state: ClusterState, groups: Catalog) -> None:
+    try:
+        state.temp_dir.mkdir(mode=0o700)
+    except OSError as error:
+        raise PermanentError(f"cannot make {state.temp_dir}: {error.strerror}. Remove it.") from error
+    config = autoscaling_config(groups, state.ray_address, state.market_dir)
+    autoscaling_file(state).write_text(json.dumps(config, indent=2))
+
+
+def _empty_ray_folder(state: ClusterState) -> None:
+    """Take all that Ray has made out of its folder; the worker groups and their stock are as the user wants them."""
+    _keep_ray_logs(state)
+    for entry in set(state.temp_dir.iterdir()) - {autoscaling_file(state), state.market_dir}:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    Orders(state.market_dir).forget_nodes()
 
 
 def _keep_ray_logs(state: ClusterState) -> None:
-    logs = state.temp_dir / "session_latest" / "logs"
+    """Keep the logs of Ray's processes that ended; a disk that is full holds up nothing."""
+    logs, kept = state.temp_dir / "session_latest" / "logs", state.logs / "ray-session"
     if logs.is_dir():
-        shutil.copytree(logs, _kept_ray_logs(state), dirs_exist_ok=True, ignore_dangling_symlinks=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        with suppress(OSError):
+            shutil.copytree(logs, kept, ignore_dangling_symlinks=True)

@@ -16,6 +16,9 @@ from platform_app.local.processes import mark
 from platform_app.local.state import HOST, ClusterState, ray_client_environment
 from platform_app.specs import Catalog
 
+MLFLOW, RAY, CONTROL_PLANE, KEEPER = "MLflow", "Ray", "control plane", "keeper"
+"""Names of the components."""
+
 _RAY_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_autoscaler_v2": "1",
@@ -26,6 +29,12 @@ _RAY_ENV = {
     # The autoscaler pairs Ray's nodes with its instances by these.
     "RAY_CLOUD_INSTANCE_ID": HEAD,
     "RAY_NODE_TYPE_NAME": HEAD,
+}
+
+_MLFLOW_ENV = {
+    # It evaluates language models; without it the server starts in half the time.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
 _OTHER_CLUSTERS = ("RAY_", "MLFLOW_", "SLIPWAY_URL", "SLIPWAY_TOKEN", "SLIPWAY_HOME")
@@ -44,6 +53,10 @@ class Component:
     """Components that must be ready before it is started."""
     stays: bool = False
     """The command runs as long as the cluster; otherwise it ends with 0 when it has done its part."""
+    ports: tuple[int, ...] = ()
+    """Where it listens as long as it lives. A port that refuses says that it is gone."""
+    within: str = ""
+    """The component that it runs in, and ends with."""
 
     @property
     def log_name(self) -> str:
@@ -55,7 +68,6 @@ def components(
     state: ClusterState,
     inherited: Mapping[str, str],
     catalog: Catalog,
-    catalog_file: Path | None,
     control_plane: Sequence[str],
 ) -> tuple[Component, ...]:
     """Say what to start.
@@ -64,32 +76,42 @@ def components(
         state: folders, ports and secrets.
         inherited: the environment of `slipway up`.
         catalog: the worker groups.
-        catalog_file: where they were read from; None for the catalog that comes with Slipway.
         control_plane: the command that deploys the control plane to the cluster and ends.
     """
     common = _common_env(state, inherited)
-    head = {**common, **_RAY_ENV, **stock_out_env(catalog), **JOB_ENV, **_metrics_ports(state)}
+    ports = state.ports
     return (
         Component(
-            name="MLflow",
+            name=MLFLOW,
             command=_mlflow_command(state),
-            # Its job runner evaluates language models; without it the server starts in half the time.
-            env={**common, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**common, **_MLFLOW_ENV, **mark(state.cluster_id, MLFLOW)},
             ready=lambda: answers(f"{state.tracking_uri}/health"),
             stays=True,
+            ports=(ports.mlflow,),
         ),
         Component(
-            name="Ray",
+            name=RAY,
             command=_ray_command(state),
-            env=head,
-            ready=lambda: accepts(state.ports.dashboard) and _autoscaler_runs(state),
+            env={**common, **_head_env(state, catalog), **mark(state.cluster_id, RAY)},
+            ready=lambda: accepts(ports.dashboard) and _autoscaler_runs(state),
+            # Of its global control store, its head node, its dashboard and its autoscaler. None of them comes back.
+            ports=(ports.gcs, ports.node_manager, ports.dashboard, ports.autoscaler_metrics),
         ),
         Component(
-            name="control plane",
+            name=CONTROL_PLANE,
             command=tuple(control_plane),
-            env={**common, **_control_plane_env(state, catalog_file)},
+            env={**common, **_control_plane_env(state), **mark(state.cluster_id, CONTROL_PLANE)},
             ready=lambda: answers(f"{state.api_url}/readyz"),
-            needs=("MLflow", "Ray"),
+            needs=(MLFLOW, RAY),
+            within=RAY,
+        ),
+        Component(
+            name=KEEPER,
+            command=(sys.executable, "-m", "platform_app.local.keeper", str(state.home), *control_plane),
+            env={**common, **mark(state.cluster_id, KEEPER)},
+            ready=state.keeper_note.exists,
+            needs=(CONTROL_PLANE,),
+            stays=True,
         ),
     )
 
@@ -123,7 +145,6 @@ def _common_env(state: ClusterState, inherited: Mapping[str, str]) -> dict[str, 
     kept = {key: value for key, value in inherited.items() if not key.startswith(_OTHER_CLUSTERS)}
     return {
         **kept,
-        **mark(state.cluster_id),
         **ray_client_environment(state.ray_token),
         # Jobs name their program `python`: the one that Slipway is installed for.
         "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
@@ -134,8 +155,11 @@ def _common_env(state: ClusterState, inherited: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _metrics_ports(state: ClusterState) -> dict[str, str]:
+def _head_env(state: ClusterState, catalog: Catalog) -> dict[str, str]:
     return {
+        **_RAY_ENV,
+        **stock_out_env(catalog),
+        **JOB_ENV,
         "AUTOSCALER_METRIC_PORT": str(state.ports.autoscaler_metrics),
         "DASHBOARD_METRIC_PORT": str(state.ports.dashboard_metrics),
     }
@@ -155,6 +179,7 @@ def _ray_command(state: ClusterState) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
         f"--port={state.ports.gcs}",
+        f"--node-manager-port={state.ports.node_manager}",
         f"--dashboard-host={HOST}",
         f"--dashboard-port={state.ports.dashboard}",
         f"--ray-client-server-port={state.ports.ray_client}",
@@ -171,7 +196,7 @@ def autoscaling_file(state: ClusterState) -> Path:
     return state.temp_dir / "autoscaling.json"
 
 
-def _control_plane_env(state: ClusterState, catalog: Path | None) -> dict[str, str]:
+def _control_plane_env(state: ClusterState) -> dict[str, str]:
     return {
         "RAY_ADDRESS": state.ray_address,
         "SLIPWAY_DATABASE_URL": f"sqlite:///{state.home / 'slipway.db'}",
@@ -180,7 +205,7 @@ def _control_plane_env(state: ClusterState, catalog: Path | None) -> dict[str, s
         "SLIPWAY_RAY_DASHBOARD_URL": state.dashboard_url,
         "SLIPWAY_HTTP_HOST": HOST,
         "SLIPWAY_HTTP_PORT": str(state.ports.api),
-        **({"SLIPWAY_CATALOG": str(catalog)} if catalog else {}),
+        **({"SLIPWAY_CATALOG": str(state.catalog)} if state.catalog else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """Free ports: the usual ones where they are free, the next ones where they are not, never the same for two clusters."""
 
+import errno
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,6 +43,13 @@ def accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def refuses(port: int) -> bool:
+    """Say whether nothing on this machine listens on a port. What is slow or stopped does not refuse."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == errno.ECONNREFUSED
 
 
 def _claim(port: int) -> socket.socket | None:

@@ -4,6 +4,7 @@ They write a limit for a group, or a notice for a node; the provider acts and wr
 kind of writer and is replaced as a whole, so nobody locks and nobody reads half of one. They are gone with the cluster.
 """
 
+import shutil
 from pathlib import Path
 
 from platform_app.local.spot import Limit, Market
@@ -55,6 +56,11 @@ class Orders:
     def publish(self, market: Market) -> None:
         """Write what there is, and by that the limits that are kept now."""
         _replace(self._market, market.model_dump_json())
+
+    def forget_nodes(self) -> None:
+        """Take everything away that is about nodes: they have ended with their autoscaler. Limits stay."""
+        shutil.rmtree(self._notices, ignore_errors=True)
+        self._market.unlink(missing_ok=True)
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ def start(
     """Start all components and return when all are ready.
 
     Args:
-        parts: what to start.
+        parts: what to start; what they need of others is taken to be there.
         home: working directory of them all.
         logs: folder for their output.
         progress: told how it goes.
@@ -42,12 +42,13 @@ def start(
         StartFailed: a component ended, or was not ready in time. What was started still runs.
     """
     started: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    names = {part.name for part in parts}
     ready: set[str] = set()
     while len(ready) < len(parts):
         if not wanted():
             raise StartFailed("the cluster was ended by someone else while it started.")
         for part in parts:
-            if part.name in ready or not ready.issuperset(part.needs):
+            if part.name in ready or not ready.issuperset(names.intersection(part.needs)):
                 continue
             if part.name not in started:
                 progress(part.name, False)
@@ -76,6 +77,5 @@ def _failure(part: Component, what: str, log: Path) -> StartFailed:
     lines = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
     tail = "\n".join(f"    {line}" for line in lines) or "    (no output)"
     return StartFailed(
-        f"{part.name} {what}. The end of its output:\n{tail}\n"
-        f"Everything was taken down again; the logs are in {log.parent}. `slipway up` tries again."
+        f"{part.name} {what}. The end of its output:\n{tail}\nThe logs are in {log.parent}. `slipway up` tries again."
     )

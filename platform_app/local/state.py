@@ -17,6 +17,7 @@ HOST = "127.0.0.1"
 """Everything listens here and nowhere else."""
 
 _FILE = "cluster.json"
+_KEEPER_NOTE = "keeper.txt"
 
 
 class Ports(BaseModel):
@@ -28,6 +29,7 @@ class Ports(BaseModel):
     mlflow: int = 5000
     dashboard: int = 8265
     gcs: int = 6379
+    node_manager: int = 6380
     ray_client: int = 10001
     autoscaler_metrics: int = 44217
     dashboard_metrics: int = 44227
@@ -48,6 +50,8 @@ class ClusterState(BaseModel):
     """What a caller of the API sends as bearer."""
     ray_token: str
     """What Ray's processes and clients know one another by."""
+    catalog: Path | None = None
+    """File with the worker groups; None for the catalog that comes with Slipway."""
     ready: bool = False
     """All components have answered once; False in the file of a start that was cut off."""
 
@@ -90,6 +94,11 @@ class ClusterState(BaseModel):
     def market_dir(self) -> Path:
         """Where the simulated market is told what to do, and tells what there is."""
         return self.temp_dir / "market"
+
+    @property
+    def keeper_note(self) -> Path:
+        """What the keeper says of itself, in one sentence; there while a keeper has begun."""
+        return self.home / _KEEPER_NOTE
 
     def shell_environment(self) -> dict[str, str]:
         """Give the variables with which `slipway`, `ray job submit` and a plain driver find this cluster."""
@@ -165,4 +174,5 @@ def write_state(state: ClusterState) -> None:
 
 def remove_state(home: Path) -> None:
     """Forget the cluster of a home."""
-    (home / _FILE).unlink(missing_ok=True)
+    for name in (_FILE, _KEEPER_NOTE):
+        (home / name).unlink(missing_ok=True)

@@ -35,7 +35,7 @@ INHERITED = {
 
 
 def rendered(catalog=None):
-    parts = components(STATE, INHERITED, CATALOG, catalog, ("python", "-m", "deploy"))
+    parts = components(STATE.model_copy(update={"catalog": catalog}), INHERITED, CATALOG, ("python", "-m", "deploy"))
     return {part.name: part for part in parts}
 
 
@@ -93,6 +93,7 @@ def test_the_control_plane_waits_for_the_others_and_they_for_nothing():
     parts = rendered()
     assert set(parts["control plane"].needs) == {"MLflow", "Ray"}
     assert parts["MLflow"].needs == parts["Ray"].needs == ()
+    assert parts["keeper"].needs == ("control plane",), "it would start what has not been started yet"
 
 
 @pytest.mark.parametrize("name", ["MLflow", "Ray"])

@@ -42,7 +42,7 @@ def cluster(tmp_path):
 
 
 def start(cluster, tmp_path, code):
-    return spawn((sys.executable, "-c", code), {**os.environ, **mark(cluster)}, tmp_path / "log", tmp_path)
+    return spawn((sys.executable, "-c", code), {**os.environ, **mark(cluster, "test")}, tmp_path / "log", tmp_path)
 
 
 def until(condition, seconds=20):
@@ -85,6 +85,19 @@ def test_ending_twice_is_the_same_as_once(cluster, tmp_path):
     assert stop_members(cluster) == 0
 
 
+def test_one_component_is_ended_with_all_it_started_and_the_others_live_on(cluster, tmp_path):
+    start(cluster, tmp_path, DAEMON)
+    other = {**os.environ, **mark(cluster, "other")}
+    # Started by the one, and yet no part of it: it has a mark of its own.
+    code = f"import subprocess, time; subprocess.Popen(['sleep', '300'], env={other!r}); time.sleep(300)"
+    start(cluster, tmp_path, code)
+    until(lambda: len(members(cluster)) == 5)
+    assert len(members(cluster, {"test"})) == 4
+    assert stop_members(cluster, {"test"}, grace_seconds=0) == 4
+    assert [process.cmdline() for process in members(cluster)] == [["sleep", "300"]]
+    assert members(cluster, {"test"}) == []
+
+
 def test_processes_of_another_cluster_live_on(cluster, tmp_path):
     other = uuid.uuid4().hex
     process = start(other, tmp_path, "import time; time.sleep(300)")
@@ -97,7 +110,7 @@ def test_processes_of_another_cluster_live_on(cluster, tmp_path):
 def test_the_caller_is_not_ended_by_itself(tmp_path):
     cluster = uuid.uuid4().hex
     code = f"from platform_app.local.processes import *; print(len(members('{cluster}')), stop_members('{cluster}'))"
-    environment = {**os.environ, **mark(cluster)}
+    environment = {**os.environ, **mark(cluster, "test")}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, "0 0\n")
 

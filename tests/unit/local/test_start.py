@@ -21,7 +21,7 @@ def run(tmp_path):
         start(parts, tmp_path, tmp_path, lambda *step: story.append(step), wanted, timeout_seconds)
         return story
 
-    run.environment = {**os.environ, **mark(cluster)}
+    run.environment = {**os.environ, **mark(cluster, "test")}
     run.story = story
     yield run
     stop_members(cluster, grace_seconds=0)
