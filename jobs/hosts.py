@@ -1,11 +1,8 @@
-"""What runs the training loop: a worker of Ray Train, which keeps its own checkpoints, or a trial of Ray Tune."""
+"""What runs the training loop in a worker of Ray Train, which keeps its own checkpoints."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import ray.tune
 
 from jobs.agreement import Wish
 from jobs.attempt import Attempt
@@ -16,41 +13,7 @@ from jobs.notice import is_draining, own_node
 from jobs.pulse import Every, Pulse, PulseWriter, is_asked_to_leave
 from jobs.saver import Saver
 from jobs.seat import Seat
-from jobs.state import read_state, write_state
 from jobs.tracking import metric_log
-
-
-class TrialHost:
-    """A trial: Tune owns its checkpoints, and stops it when it wants to."""
-
-    def wish(self) -> Wish:
-        """Nothing: Tune ends a trial by ending its process."""
-        return Wish.NOTHING
-
-    def stepped(self, step: int) -> None:
-        """Tune counts epochs."""
-
-    def save(self, saved: Saved) -> None:
-        """A trial has checkpoints at the ends of epochs alone, where Tune compares trials."""
-
-    def end_epoch(self, metrics: dict[str, float], saved: Saved | None) -> None:
-        """Report to Tune."""
-        with tempfile.TemporaryDirectory() as folder:
-            if saved:
-                write_state(Path(folder), saved)
-            ray.tune.report(metrics, checkpoint=ray.tune.Checkpoint.from_directory(folder) if saved else None)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """The sweep's driver tells MLflow."""
-
-
-def trial_resumes_from() -> tuple[str, Saved] | None:
-    """Read the checkpoint that Tune has a trial go on from, if it does."""
-    checkpoint = ray.tune.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return Path(checkpoint.path).name, read_state(Path(folder))
 
 
 class TrainHost:

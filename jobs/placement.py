@@ -18,10 +18,10 @@ def connect(spec: TrainSpec | SweepSpec) -> TrainSpec | SweepSpec:
         # Ray Train's helpers ask the cluster for its state, and would take any other that runs on the same machine.
         ray.init(runtime_env={"env_vars": {"RAY_ADDRESS": address}})
         return spec
-    workers = spec.search.max_concurrent if isinstance(spec, SweepSpec) else spec.resources.max_workers
+    workers = spec.resources.max_workers * (spec.search.max_concurrent if isinstance(spec, SweepSpec) else 1)
     cpus = max(os.cpu_count() or 1, int(workers * spec.resources.cpus_per_worker) + 1)
     ray.init(address="local", num_cpus=cpus)
-    wanted = spec.resources.gpus_per_worker * (1 if isinstance(spec, SweepSpec) else spec.resources.max_workers)
+    wanted = spec.resources.gpus_per_worker * spec.resources.max_workers
     lacking = wanted > ray.cluster_resources().get("GPU", 0)
     if lacking:
         print(f"This machine lacks the {wanted:g} GPUs that the spec asks for: the workers run on CPUs.")  # noqa: T201

@@ -15,7 +15,6 @@ from ray.tune.schedulers import (
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
-from jobs.workload import Workload, load_workload
 from platform_app.specs import Asha, Dimension, SweepSpec
 from platform_app.specs.search import (
     Choice,
@@ -29,7 +28,6 @@ from platform_app.specs.search import (
 )
 
 _EPOCH = "epoch"
-_WORKLOAD = "slipway.workload"
 
 
 def param_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
@@ -80,33 +78,6 @@ def within(space: Mapping[str, Dimension]) -> Callable[[dict[str, Any]], dict[st
         return point | {name: min(max(point[name], each.low), each.high) for name, each in ranges.items()}
 
     return clip
-
-
-def inheriting(spec: SweepSpec) -> SweepSpec:
-    """Give the spec of a population's trial, whose optimizer keeps its own hyperparameters in another's state."""
-    update = {"workload": f"{__name__}:make_inheriting", "config": {**spec.config, _WORKLOAD: spec.workload}}
-    return spec.model_copy(update=update)
-
-
-def make_inheriting(config: dict[str, Any]) -> Workload:
-    """Make the workload that the config names, for a trial that may go on from another's checkpoint.
-
-    The state of an optimizer holds its hyperparameters too, and would undo what the population has changed.
-    """
-    workload = load_workload(config.pop(_WORKLOAD), config)
-    checkpoint, own = tune.get_checkpoint(), tune.get_context().get_trial_id()
-    if checkpoint and own not in checkpoint.path:
-        hyperparameters = [
-            {name: value for name, value in group.items() if name != "params"}
-            for group in workload.optimizer.param_groups
-        ]
-
-        def restore(optimizer: Any) -> None:
-            for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
-                group.update(values)
-
-        workload.optimizer.register_load_state_dict_post_hook(restore)
-    return workload
 
 
 def _dimension(dimension: Dimension) -> Any:

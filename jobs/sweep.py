@@ -19,7 +19,7 @@ from jobs.driver import drive
 from jobs.failure import JobFailed, describe_traceback
 from jobs.metrics import best
 from jobs.placement import bundle, labels
-from jobs.search import inheriting, param_space, search_algorithm, trial_scheduler
+from jobs.search import param_space, search_algorithm, trial_scheduler
 from jobs.sweep_state import DurableScheduler, StateFile
 from jobs.tracking import log_result
 from jobs.trials import TrialRuns
@@ -104,10 +104,9 @@ def _run_trials(attempt: Attempt, spec: SweepSpec, trials: TrialRuns) -> list[Tr
     state = StateFile(attempt.run_dir)
     goes_on = state.exists()
     scheduler = DurableScheduler(trial_scheduler(spec), state, spec.checkpointing.num_to_keep, trials.tell)
-    told = attempt.model_copy(update={"spec": inheriting(spec)}) if spec.scheduler.type == "pbt" else attempt
-    objective = spec.objective
+    objective, num_workers = spec.objective, spec.resources.max_workers
     analysis = tune.run(
-        tune.with_parameters(trial, attempt=told),
+        tune.with_parameters(trial, attempt=attempt),
         name=attempt.job_id,
         storage_path=attempt.storage,
         resume_config=_RESUME if goes_on else None,
@@ -118,7 +117,7 @@ def _run_trials(attempt: Attempt, spec: SweepSpec, trials: TrialRuns) -> list[Tr
         search_alg=search_algorithm(spec),
         scheduler=scheduler,
         resources_per_trial=tune.PlacementGroupFactory(
-            [bundle(spec.resources)], bundle_label_selector=[labels(spec.resources)]
+            [bundle(spec.resources)] * num_workers, bundle_label_selector=[labels(spec.resources)] * num_workers
         ),
         reuse_actors=True,
         stop=StopWhenRefused(),

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from jobs import loop
 from jobs.attempt import Attempt
 from jobs.checkpoints import Checkpoints
 from jobs.failure import JobFailed, UserCodeFailed, describe, tells_of_a_lost_peer
-from jobs.hosts import TrialHost, train_host, trial_resumes_from
+from jobs.hosts import train_host
 from jobs.metrics import comparable
+from jobs.peers import beside
 from jobs.publish import publish
 from jobs.pulse import Pulse
 from jobs.sampling import seed_of, steps_per_epoch
 from jobs.seat import Seat
 from jobs.state import read_state
 from jobs.tracking import log_result
+from jobs.trial import Origin, TrialHost, keep_hyperparameters, origin
 from jobs.workload import Workload, load_object, load_workload
 from platform_app.specs import FailureCause, SweepSpec, TrainSpec
 
@@ -62,7 +65,7 @@ def train_worker(config: Mapping[str, str]) -> Outcome:
 
 
 def trial(config: Mapping[str, Any], attempt: Attempt) -> None:
-    """Be one trial of a sweep.
+    """Be one trial of a sweep; with several workers, the first of them.
 
     Args:
         config: this trial's point of the search space.
@@ -70,14 +73,24 @@ def trial(config: Mapping[str, Any], attempt: Attempt) -> None:
     """
     spec = attempt.spec
     assert isinstance(spec, SweepSpec)
-    _quieten()
-    seat = Seat(_device(spec))
+    work = partial(trial_worker, attempt, dict(config), origin())
     try:
-        workload = _build(spec, config)
-        loop.fit(spec, workload, seat, trial_resumes_from(), TrialHost())
+        with beside(spec.resources, work):
+            work(0)
     except JobFailed as failure:
         worst = comparable(math.nan, spec.objective)
         ray.tune.report({spec.objective.metric: worst, "epoch": 0, **_refusal(failure)})
+
+
+def trial_worker(attempt: Attempt, config: Mapping[str, Any], resumes_from: Origin | None, rank: int) -> None:
+    """Be one of a trial's workers, all of which begin with the same checkpoint."""
+    spec = attempt.spec
+    _quieten()
+    seat = Seat(_device(spec), rank, spec.resources.max_workers)
+    workload = _build(spec, config)
+    if resumes_from and resumes_from.is_anothers:
+        keep_hyperparameters(workload)
+    loop.fit(spec, workload, seat, resumes_from.read() if resumes_from else None, TrialHost(seat))
 
 
 def publish_trial(attempt: Attempt, name: str, config: Mapping[str, Any], checkpoint: Checkpoint) -> Outcome:

@@ -28,6 +28,8 @@ class Demand:
     """Workers without which it cannot start: the fewest of a training run, those of one trial of a sweep."""
     at_most: int
     """Workers that it would use if it had them."""
+    together: int = 1
+    """Workers that come and go together: those of one trial of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ Placement = tuple[Share, ...]
 def demand(spec: TrainSpec | SweepSpec) -> Demand:
     """Say what a job needs at one time."""
     if isinstance(spec, SweepSpec):
-        return Demand(spec.resources, at_least=1, at_most=min(spec.search.max_concurrent, spec.num_trials))
+        each = spec.resources.max_workers
+        at_once = min(spec.search.max_concurrent, spec.num_trials)
+        return Demand(spec.resources, at_least=each, at_most=at_once * each, together=each)
     return Demand(spec.resources, at_least=spec.resources.min_workers, at_most=spec.resources.max_workers)
 
 
@@ -96,16 +100,20 @@ def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placemen
     Returns:
         Where its workers go: as many as fit, `need.at_most` at the most; None when not even `need.at_least` fit.
     """
-    shares: list[Share] = []
-    missing = need.at_most
+    rooms = []
     for group in eligible(catalog, need.per_worker):
         each = slots_per_worker(group, need.per_worker)
-        free = group.max_workers - used.get(group.name, 0.0)
-        take = min(missing, int(free * each + 1e-9))
-        if take > 0:
-            shares.append(Share(group.name, take, take / each))
+        rooms.append((group.name, each, max(0, int((group.max_workers - used.get(group.name, 0.0)) * each + 1e-9))))
+    room = min(need.at_most, sum(slots for _, _, slots in rooms))
+    missing = room - room % need.together
+    if missing < need.at_least:
+        return None
+    shares: list[Share] = []
+    for name, each, slots in rooms:
+        if take := min(missing, slots):
+            shares.append(Share(name, take, take / each))
             missing -= take
-    return tuple(shares) if need.at_most - missing >= need.at_least else None
+    return tuple(shares)
 
 
 def impossible(spec: TrainSpec | SweepSpec, catalog: Catalog) -> tuple[FieldProblem, ...]:

@@ -138,6 +138,15 @@ class _TrainingSpec(Spec):
             raise ValueError(f"names that begin with SLIPWAY_ or RAY_ are the platform's: {', '.join(reserved)}")
         return value
 
+    @model_validator(mode="after")
+    def _a_sample_for_every_worker(self) -> Self:
+        if self.workload and self.batch_size < self.resources.max_workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves some of {self.resources.max_workers} workers without a sample; "
+                f"take at least {self.resources.max_workers}"
+            )
+        return self
+
 
 class TrainSpec(_TrainingSpec):
     """One training run: distributed data parallel over `resources.num_workers` workers."""
@@ -155,16 +164,11 @@ class TrainSpec(_TrainingSpec):
                 "registered_model needs a workload; "
                 "a train_loop calls mlflow's log_model(registered_model_name=...) itself"
             )
-        if self.workload and self.batch_size < self.resources.max_workers:
-            raise ValueError(
-                f"batch_size {self.batch_size} leaves some of {self.resources.max_workers} workers without a sample; "
-                f"take at least {self.resources.max_workers}"
-            )
         return self
 
 
 class SweepSpec(_TrainingSpec):
-    """Many training runs of one workload over a search space; each trial runs on one worker."""
+    """Many training runs of one workload over a search space; each trial has `resources.num_workers` workers."""
 
     kind: Literal["sweep"]
     space: dict[str, Dimension] = Field(min_length=1)
@@ -176,8 +180,12 @@ class SweepSpec(_TrainingSpec):
     def _can_be_searched(self) -> Self:
         if self.workload is None:
             raise ValueError("a sweep needs a workload (module:attr)")
-        if self.resources.num_workers != 1:
-            raise ValueError(f"a trial runs on one worker: num_workers must be 1; got {self.resources.num_workers}")
+        if not isinstance(self.resources.num_workers, int):
+            low, high = self.resources.num_workers
+            raise ValueError(
+                f"every trial of a sweep has the same number of workers: num_workers must be one number; "
+                f"got [{low}, {high}], take {low}"
+            )
         if twice := sorted(self.space.keys() & self.config.keys()):
             raise ValueError(f"given both in space and in config: {', '.join(twice)}")
         grid = sorted(name for name, dimension in self.space.items() if isinstance(dimension, Grid))

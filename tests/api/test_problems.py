@@ -48,7 +48,7 @@ def field_errors(answer) -> dict[str, str]:
             "low must be less than high",
         ),
         ({**SWEEP, "space": {"lr": {"type": "choice", "values": []}}}, "space.lr.values", "at least 1 item"),
-        ({**SWEEP, "resources": {"num_workers": 2}}, "body", "num_workers must be 1"),
+        ({**SWEEP, "resources": {"num_workers": [1, 2]}}, "body", "num_workers must be one number"),
         (["not", "an", "object"], "body", "expected a valid dictionary"),
         (None, "body", "required"),
     ],

@@ -1,179 +1,33 @@
 """Sweeps whose driver is killed, and the head with it, on a Ray cluster of this machine."""
 
-import contextlib
-import json
-import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
-import torch
-from mlflow import MlflowClient
-from ray import tune
-from ray.cluster_utils import Cluster
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import TensorDataset
 
-from jobs.workload import Workload
-from platform_app.specs import AttemptReport, AttemptStatus, report_path
+from platform_app.specs import AttemptStatus
+from tests.sweeping import kill, sweeps_on_ray
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
-
-ROOT = Path(__file__).parents[2]
-
-
-class Diary(LRScheduler):
-    """Writes down each epoch that was trained: trial, epoch, learning rate."""
-
-    def __init__(self, optimizer, path, seconds):
-        self.path, self.seconds = path, seconds
-        super().__init__(optimizer)
-
-    def get_lr(self):
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def step(self):
-        super().step()
-        if self.last_epoch:
-            time.sleep(self.seconds)
-            [rate] = self.get_last_lr()
-            with open(self.path, "a") as diary:
-                diary.write(f"{tune.get_context().get_trial_id()} {self.last_epoch} {rate:.6f}\n")
-
-
-def make(config):
-    model = torch.nn.Linear(1, 1)
-    with torch.no_grad():
-        model.weight.fill_(config["lr"])
-    data = TensorDataset(torch.ones(4, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
-    return Workload(
-        model=model,
-        train_dataset=data,
-        eval_dataset=data,
-        optimizer=optimizer,
-        loss=lambda model, batch: model(batch[0]).pow(2).mean(),
-        evaluate=lambda model, batch: {"score": config["lr"]},
-        example_input=torch.zeros(1, 1),
-        lr_scheduler=Diary(optimizer, config["diary"], config["seconds"]),
-    )
-
-
-class Sweeps:
-    """Drivers of sweeps on a cluster that outlives them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.storage = folder / "storage"
-        self.tracking_uri = f"sqlite:///{folder}/mlflow.db"
-        MlflowClient(self.tracking_uri).search_experiments()  # creates the tables, which takes a while
-        self.start_cluster()
-
-    def start_cluster(self):
-        options = {"num_cpus": 4, "object_store_memory": 100_000_000, "include_dashboard": False}
-        with contextlib.redirect_stdout(sys.stderr):
-            self.cluster = Cluster(initialize_head=True, head_node_args=options)
-
-    def start(self, spec, job_id, attempt=1):
-        environment = os.environ | {
-            "RAY_ADDRESS": self.cluster.address,
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "MLFLOW_TRACKING_URI": self.tracking_uri,
-            "SLIPWAY_STORAGE": str(self.storage),
-            "SLIPWAY_JOB_ID": job_id,
-            "SLIPWAY_ATTEMPT": str(attempt),
-            "PYTHONUNBUFFERED": "1",
-        }
-        command = [sys.executable, "-m", "jobs.sweep", "--spec", json.dumps(spec)]
-        with (self.folder / f"{job_id}-{attempt}.log").open("wb") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
-
-    def finish(self, process, job_id, attempt=1):
-        try:
-            assert process.wait(120) == 0, self.log(job_id, attempt)
-        finally:
-            process.kill()
-
-    def log(self, job_id, attempt):
-        return (self.folder / f"{job_id}-{attempt}.log").read_text()
-
-    def spec(self, job_id, **changes):
-        fields = {
-            "kind": "sweep",
-            "name": "s",
-            "workload": "tests.integration.test_sweeps_survive:make",
-            "config": {"diary": str(self.folder / f"{job_id}.diary"), "seconds": 0.2},
-            "epochs": 4,
-            "batch_size": 4,
-            "objective": {"metric": "score", "mode": "max"},
-            "space": {"lr": {"type": "uniform", "low": 0.001, "high": 0.1}},
-            "search": {"num_samples": 12, "max_concurrent": 3, "seed": 1},
-            "scheduler": {"type": "fifo"},
-            "resources": {"gpus_per_worker": 0},
-        }
-        return fields | changes
-
-    def diary(self, job_id):
-        """Give (trial, epoch, learning rate), as they were trained."""
-        path = self.folder / f"{job_id}.diary"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(trial, int(epoch), float(rate)) for trial, epoch, rate in map(str.split, lines)]
-
-    def report(self, job_id, attempt=1):
-        return AttemptReport.model_validate_json(Path(report_path(str(self.storage), job_id, attempt)).read_bytes())
-
-    def ended(self, job_id, attempt):
-        """Give how many trials the driver has told to have ended."""
-        with contextlib.suppress(FileNotFoundError):
-            progress = self.report(job_id, attempt).progress
-            return progress.done if progress else 0
-        return 0
-
-    def wait_for_ended(self, number, process, job_id, attempt):
-        there = lambda: self.ended(job_id, attempt) >= number or process.poll() is not None  # noqa: E731
-        self.wait_for(there, f"the end of {number} trials")
-        assert self.ended(job_id, attempt) >= number, self.log(job_id, attempt)
-
-    def children(self, job_id):
-        client = MlflowClient(self.tracking_uri)
-        experiment = client.get_experiment_by_name("slipway").experiment_id
-        [parent] = client.search_runs([experiment], f"tags.`slipway.job_id` = '{job_id}'")
-        return client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-
-    def history(self, run, metric):
-        points = MlflowClient(self.tracking_uri).get_metric_history(run.info.run_id, metric)
-        return [(point.step, point.value) for point in points]
-
-    def wait_for(self, condition, what, seconds=90):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-            time.sleep(0.05)
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def sweeps():
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
-    running = Sweeps(folder)
-    try:
+    with sweeps_on_ray() as running:
         yield running
-    finally:
-        running.cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def killed_and_continued(sweeps, spec, job_id, after_trials):
+    """Kill a driver, run the sweep to its end with another, and give how many trials the first told to have ended."""
+    process = sweeps.start(spec, job_id)
+    sweeps.wait_for_ended(after_trials, process, job_id, 1)
+    kill(process)
+    told = sweeps.ended(job_id, 1)
+    sweeps.finish(sweeps.start(spec, job_id, 2), job_id, 2)
+    report = sweeps.report(job_id, 2)
+    assert (report.status, report.progress.done) == (AttemptStatus.SUCCEEDED, report.progress.total)
+    return told
 
 
 def test_a_sweep_whose_driver_is_killed_and_then_the_head_too_runs_no_finished_trial_again(sweeps):
@@ -244,3 +98,46 @@ def test_a_hyperband_sweep_goes_on_where_its_driver_was_killed(sweeps):
     assert {child.info.status for child in children} == {"FINISHED"}
     assert sum(epochs.values()) - len(epochs) <= 4
     assert sum(1 for trial, epoch in epochs if epoch == 9) < 6, "some were stopped"
+
+
+def test_a_killed_grid_tries_each_of_its_points_once(sweeps):
+    points = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
+    spec = sweeps.spec(
+        "grid",
+        space={"lr": {"type": "grid", "values": points}},
+        search={"algorithm": "random", "num_samples": 1, "max_concurrent": 2},
+        scheduler={"type": "median", "min_samples_required": 2},
+    )
+    told = killed_and_continued(sweeps, spec, "grid", after_trials=2)
+    children = sweeps.children("grid")
+    assert sorted(float(child.data.params["lr"]) for child in children) == points
+    assert {child.info.status for child in children} == {"FINISHED"}
+    epochs = Counter((rate, epoch) for _, epoch, rate in sweeps.diary("grid"))
+    assert {rate for rate, _ in epochs} == set(points)
+    assert sum(1 for rate in points if all(epochs[rate, n] <= 1 for n in range(1, 5))) >= told
+
+
+def test_a_killed_random_search_draws_what_it_would_have_drawn(sweeps):
+    search = {"algorithm": "random", "num_samples": 6, "max_concurrent": 2, "seed": 7}
+    config = {"diary": str(sweeps.folder / "calm.diary"), "seconds": 0}
+    sweeps.finish(sweeps.start(sweeps.spec("calm", search=search, epochs=1, config=config), "calm"), "calm")
+    killed_and_continued(sweeps, sweeps.spec("random", search=search), "random", after_trials=2)
+    drawn = [sorted(child.data.params["lr"] for child in sweeps.children(job_id)) for job_id in ("calm", "random")]
+    assert len(set(drawn[0])) == 6
+    assert drawn[0] == drawn[1]
+
+
+def test_a_killed_population_goes_on_with_what_it_has_learnt_of_itself(sweeps):
+    search = {"algorithm": "random", "num_samples": 4, "max_concurrent": 4, "seed": 1}
+    spec = sweeps.spec("people", search=search, scheduler={"type": "pbt"}, epochs=6)
+    process = sweeps.start(spec, "people")
+    sweeps.wait_for(lambda: len(sweeps.diary("people")) >= 10 or process.poll(), "10 epochs")
+    kill(process)
+    before = sweeps.diary("people")
+    sweeps.finish(sweeps.start(spec, "people", 2), "people", 2)
+    after = sweeps.diary("people")[len(before) :]
+    assert min(epoch for _, epoch, _ in after) > 1, "nobody begins anew"
+    assert len({trial for trial, _, _ in before + after}) == 4
+    children = sweeps.children("people")
+    assert [child.info.status for child in children] == ["FINISHED"] * 4
+    assert all(sweeps.history(child, "score")[-1][0] == 6 for child in children)

@@ -43,7 +43,7 @@ def refusal(fields):
         ({**SWEEP, "space": {"lr": {"type": "int", "low": 3, "high": 2}}}, "low=3, high=2"),
         ({**SWEEP, "space": {"lr": {"type": "grid", "values": [1]}}}, "optuna does not walk a grid (lr)"),
         ({**SWEEP, "config": {"lr": 1}}, "both in space and in config: lr"),
-        ({**SWEEP, "resources": {"num_workers": 2}}, "num_workers must be 1; got 2"),
+        ({**SWEEP, "resources": {"num_workers": [1, 2]}}, "num_workers must be one number; got [1, 2], take 1"),
         ({"kind": "batch"}, "'train', 'sweep'"),
     ],
 )

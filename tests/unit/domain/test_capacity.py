@@ -40,6 +40,22 @@ def test_a_sweep_starts_with_room_for_one_trial():
     assert [(s.group, s.training_workers) for s in placement] == [("gpu-ondemand", 1)]
 
 
+def test_a_sweep_is_charged_for_all_workers_of_as_many_trials_as_fit():
+    need = demand(sweep(max_concurrent=4, num_workers=2))
+    assert (need.at_least, need.at_most) == (2, 8)
+    placement = place(need, CATALOG, {"gpu-ondemand": 1})
+    assert {s.group: s.training_workers for s in placement} == {"gpu-spot": 4}, "half a trial runs nowhere"
+
+
+def test_a_trial_waits_for_all_of_its_workers():
+    assert place(demand(sweep(num_workers=2)), CATALOG, {"gpu-spot": 4, "gpu-ondemand": 1}) is None
+
+
+def test_a_trial_that_is_too_big_for_the_cluster_is_refused():
+    (problem,) = impossible(sweep(num_workers=7), CATALOG)
+    assert (problem.field, problem.message[-5:]) == ("resources.num_workers", "got 7")
+
+
 def test_a_training_run_waits_for_all_of_its_workers():
     assert place(demand(train(num_workers=2)), CATALOG, {"gpu-spot": 4, "gpu-ondemand": 1}) is None
 
