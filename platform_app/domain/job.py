@@ -1,7 +1,7 @@
 """A job, its attempts, and the table of what may follow what.
 
-The *reason* is what is stored when something ends; the state follows from it. Preemption and a lost cluster lead
-back to QUEUED: the next attempt continues from the last checkpoint under the same MLflow run.
+The *reason* is what is stored when something ends; the state follows from it. Preemption, a lost cluster and a lost
+driver lead back to QUEUED: the next attempt continues from the last checkpoint under the same MLflow run.
 """
 
 from dataclasses import dataclass, field, replace
@@ -59,6 +59,8 @@ class Reason(StrEnum):
     PREEMPTED = "preempted"
     CLUSTER_LOST = "cluster-lost"
     """The cluster that ran it knows nothing of it any more."""
+    DRIVER_LOST = "driver-lost"
+    """Its driver was killed: by a machine short of memory, or by hand."""
     SUBMISSION_REFUSED = "submission-refused"
     IMPORT_FAILED = "import-failed"
     METRIC_MISSING = "metric-missing"
@@ -80,6 +82,7 @@ _NEXT_STATE = {
     Reason.STOPPED_BY_USER: JobState.STOPPED,
     Reason.PREEMPTED: JobState.QUEUED,
     Reason.CLUSTER_LOST: JobState.QUEUED,
+    Reason.DRIVER_LOST: JobState.QUEUED,
 }
 
 

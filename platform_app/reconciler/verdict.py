@@ -1,5 +1,6 @@
 """What an observation means for a job: a function of values, the rule that the reconciler acts by."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,10 @@ from platform_app.specs import AttemptReport
 
 LOST_CLUSTERS = 10
 """Clusters that a job may lose before something about the job itself is suspected."""
+LOST_DRIVERS = 10
+"""Likewise drivers."""
+_SIGKILLED = re.compile(r"exit code (-9|137)\b")
+"""Nobody kills itself so, and Ray asks first: it is the kernel, short of memory, or someone by hand."""
 
 
 class Step(StrEnum):
@@ -81,5 +86,14 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
         return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
     if report and report.cause:
         return Ending(Reason(report.cause.value), report.message)
+    if _SIGKILLED.search(seen.message):
+        return _driver_lost(job)
     detail = f": {seen.message}" if seen.message else ""
     return Ending(Reason.DRIVER_FAILED, f"the driver ended without giving a reason{detail}")
+
+
+def _driver_lost(job: Job) -> Ending:
+    losses = 1 + sum(attempt.reason is Reason.DRIVER_LOST for attempt in job.attempts)
+    if losses >= LOST_DRIVERS:
+        return Ending(Reason.DRIVER_FAILED, f"the driver was killed {losses} times: has the head memory enough for it?")
+    return Ending(Reason.DRIVER_LOST, "the driver was killed; it continues from its last checkpoint")

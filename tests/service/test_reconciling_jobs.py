@@ -130,10 +130,23 @@ def test_a_failed_attempt_says_what_its_report_says(plane, cause):
 
 def test_a_driver_that_dies_without_a_report_is_told_as_such(plane):
     job_id = plane.running()
-    plane.end(job_id, RayJobStatus.FAILED, "exit code -9")
+    plane.end(job_id, RayJobStatus.FAILED, "failed with exit code 1")
     job = plane.job(job_id)
     assert job.reason is Reason.DRIVER_FAILED
-    assert "exit code -9" in job.message
+    assert "exit code 1" in job.message
+
+
+def test_a_job_whose_driver_was_killed_continues_but_not_for_ever(plane):
+    job_id = plane.running()
+    for attempt in range(1, 11):
+        plane.end(job_id, RayJobStatus.FAILED, "failed with exit code -9, last available logs:\n")
+        assert plane.job(job_id).attempts[0].reason is Reason.DRIVER_LOST
+        plane.tick()
+        plane.tick()
+        assert len(plane.job(job_id).attempts) == min(attempt + 1, 10)
+    job = plane.job(job_id)
+    assert (job.state, job.reason) == (JobState.FAILED, Reason.DRIVER_FAILED)
+    assert "the driver was killed 10 times" in job.message
 
 
 def test_a_failed_attempt_leaves_the_tail_of_its_log_in_the_events(plane):

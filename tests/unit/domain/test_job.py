@@ -24,7 +24,7 @@ def test_each_admission_starts_the_next_attempt_under_its_own_id():
     assert [first.submission_id, again.submission_id] == ["digits-abc123-1", "digits-abc123-2"]
 
 
-@pytest.mark.parametrize("reason", [Reason.PREEMPTED, Reason.CLUSTER_LOST])
+@pytest.mark.parametrize("reason", [Reason.PREEMPTED, Reason.CLUSTER_LOST, Reason.DRIVER_LOST])
 def test_losing_workers_or_the_cluster_leads_back_to_the_queue(reason):
     job = JOB.admitted(NOW).running(NOW).ended(reason, NOW, "gone")
     assert job.state is JobState.QUEUED
