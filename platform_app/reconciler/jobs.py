@@ -82,7 +82,7 @@ class JobPass:
             case Step.RUNS:
                 self._save(job.running(self._clock.now()), f"attempt {len(job.attempts)} runs")
             case Step.LOST:
-                self._end(job, lost(job))
+                self._end(job, lost(job), report=self._storage.report(job.id, len(job.attempts)))
             case Step.END if seen:
                 self._account(job, seen)
 

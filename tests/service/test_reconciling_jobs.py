@@ -188,6 +188,16 @@ def test_a_lost_cluster_leads_to_the_next_attempt(plane):
     assert (job.state, job.submission_id, job.reason) == (JobState.PENDING, f"{job_id}-2", None)
 
 
+def test_a_lost_attempt_tells_of_its_interruptions(plane):
+    job_id = plane.running()
+    cost = {"at": "2026-01-01T00:00:00Z", "cause": "notice", "num_workers": 1, "steps_lost": 3, "seconds": 2.0}
+    plane.report(job_id, 1, status="running", interruptions=[{**cost, "gpu_seconds_lost": 0.5}])
+    plane.runner.lose_all()
+    plane.tick()
+    (told,) = [event for event in plane.store.events(job_id) if event.kind == "interruption"]
+    assert "3 steps" in told.message
+
+
 def test_a_job_that_loses_every_cluster_fails_in_the_end(plane):
     job_id = plane.submit()
     for number in range(1, LOST_CLUSTERS + 1):
