@@ -1,6 +1,6 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
-python -m tests.drills [--count 20] [reclaims] [kills]
+python -m tests.drills [--count 20] [reclaims] [kills] [elastic]
 """
 
 import argparse
@@ -9,12 +9,13 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from tests.drills.elastic import elastic
 from tests.drills.finding import Finding
 from tests.drills.kills import kills
 from tests.drills.reclaims import reclaims
 from tests.running import running_platform
 
-DRILLS = {"reclaims": reclaims, "kills": kills}
+DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic}
 
 console = Console(width=150)
 

@@ -36,9 +36,9 @@ def spec(name: str, epochs: int) -> dict:
     }
 
 
-def submit(running: Running, name: str, epochs: int) -> JobView:
-    """Submit a run with the drills' code."""
-    return running.client.submit(spec(name, epochs), working_dir=CODE)
+def submit(running: Running, name: str, epochs: int, **fields) -> JobView:
+    """Submit a run with the drills' code; fields given replace those of its spec."""
+    return running.client.submit(spec(name, epochs) | fields, working_dir=CODE)
 
 
 def finish(running: Running, job: JobView) -> JobView:
@@ -56,8 +56,8 @@ def wait_for_steps(running: Running, job_id: str, interruptions: int) -> None:
         job = running.client.job(job_id)
         return job.progress.done if job.progress else 0
 
-    before = eventually(steps, timeout=120)
-    eventually(lambda: steps() >= before + STEPS_BETWEEN, timeout=120)
+    before = eventually(steps, timeout=300)
+    eventually(lambda: steps() >= before + STEPS_BETWEEN, timeout=300)
 
 
 def victim(running: Running) -> market.Node:
@@ -90,7 +90,9 @@ def weights_equal(running: Running, one: str, other: str) -> bool:
 
 def exactly_once(running: Running, model: str, drill: str, epochs: int) -> Finding:
     """Read from the weights how often each sample was learnt from."""
-    counts = sorted({-int(count) for count in weights(running, model)["seen"].tolist()})
-    return Finding(
-        drill, f"times each of {SAMPLES} samples was learnt from, in {epochs} epochs", str(counts), counts == [epochs]
-    )
+    seen = -weights(running, model)["seen"]
+    counts = seen.round().int().unique().tolist()
+    # Among three workers, the mean of a batch of 64 is rounded: what one step adds is 1 but for some ten millionths.
+    exact = bool((seen - seen.round()).abs().max() < 0.01)
+    what = f"times each of {len(seen)} samples was learnt from, in {epochs} epochs"
+    return Finding(drill, what, str(counts), exact and counts == [epochs])

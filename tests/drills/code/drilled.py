@@ -10,23 +10,23 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from jobs.workload import Workload
 from jobs.workloads.digits import test_set
 
 BATCH = 64
-"""A power of two: its reciprocal, and so the count, is exact in floating point."""
+"""A power of two: its reciprocal, and so the count, is exact in floating point where workers have equal shares."""
 SAMPLES = 5 * BATCH
 
 
 class Counted(nn.Module):
     """A classifier of digits, and the count."""
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10))
-        self.seen = nn.Parameter(torch.zeros(SAMPLES))
+        self.seen = nn.Parameter(torch.zeros(samples))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Score images, (samples, 64), for each digit, (samples, 10)."""
@@ -34,21 +34,27 @@ class Counted(nn.Module):
 
 
 def make(config: dict) -> Workload:
-    """Build it; `step_seconds` is how long a step takes at least."""
-    model = Counted()
-    images, digits = (torch.from_numpy(array) for array in test_set())
-    samples = TensorDataset(images[:SAMPLES], digits[:SAMPLES], torch.arange(SAMPLES))
+    """Build it.
+
+    Args:
+        config: `steps`, of an epoch; `step_seconds`, that a step takes at least; and `sample_seconds`, that it takes
+            longer for each sample of a worker's share.
+    """
+    size = int(config.get("steps", SAMPLES // BATCH)) * BATCH
+    model = Counted(size)
+    images, digits = (torch.from_numpy(array)[torch.arange(size) % len(array)] for array in test_set())
+    samples = TensorDataset(images, digits, torch.arange(size))
 
     def loss(wrapped: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if wrapped.training:
-            time.sleep(float(config.get("step_seconds", 0.05)))
+            time.sleep(config.get("step_seconds", 0.05) + config.get("sample_seconds", 0) * len(batch[0]))
         seen = getattr(wrapped, "module", wrapped).seen
         return functional.cross_entropy(wrapped(batch[0]), batch[1]) + seen[batch[2]].mean()
 
     return Workload(
         model=model,
         train_dataset=samples,
-        eval_dataset=samples,
+        eval_dataset=Subset(samples, range(SAMPLES)),
         optimizer=torch.optim.SGD(
             [{"params": model.net.parameters(), "lr": 0.05, "momentum": 0.9}, {"params": [model.seen], "lr": BATCH}]
         ),
