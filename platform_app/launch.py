@@ -28,6 +28,19 @@ class LaunchContext:
     """MLflow, as reached from the cluster."""
 
 
+def stock_out_env(wait_seconds: int, retry_seconds: int) -> dict[str, str]:
+    """Give the variables of Ray's autoscaler for workers that do not come; by default it waits an hour for each.
+
+    Args:
+        wait_seconds: how long a worker may stay away before its group counts as out of stock.
+        retry_seconds: when a group that was out of stock is preferred again.
+    """
+    return {
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": str(wait_seconds),
+        "RAY_AUTOSCALER_AVAILABILITY_RECOVERY_S": str(retry_seconds),
+    }
+
+
 def ray_job(job: Job, context: LaunchContext, working_dir_uri: str | None) -> RayJobRequest:
     """Render a job's newest attempt as a Ray job.
 

@@ -5,7 +5,7 @@ the serving application's builder. They import nothing of ours, and `jobs/` and 
 """
 
 from platform_app.specs.base import Name, Spec, digest
-from platform_app.specs.catalog import Catalog, Market, Tier, WorkerGroup, load_catalog
+from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, Team, Tier, WorkerGroup, load_catalog
 from platform_app.specs.jobs import (
     Checkpointing,
     JobSpec,
@@ -44,6 +44,7 @@ __all__ = [
     "Grant",
     "Interruption",
     "JobSpec",
+    "KubernetesTimes",
     "Market",
     "MarketPolicy",
     "Name",
@@ -55,6 +56,7 @@ __all__ = [
     "ServedModel",
     "Spec",
     "SweepSpec",
+    "Team",
     "Tier",
     "TrainSpec",
     "WorkerGroup",

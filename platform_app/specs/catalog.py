@@ -39,11 +39,19 @@ class WorkerGroup(Spec):
     """US dollars for one worker for one hour."""
     priority: int = 0
     """Which group Ray's autoscaler prefers when several fit: the higher one."""
+    gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
+    """What a pod asks Kubernetes for one GPU: `nvidia.com/gpu` (whole), `nvidia.com/gpu.shared` (time-sliced) or, of a
+    MIG slice, such as `nvidia.com/mig-1g.10gb`."""
+    tier: Name | None = None
+    """The tier whose PriorityClass the group's pods have; absent: the lowest."""
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.min_workers > self.max_workers:
             raise ValueError(f"min_workers {self.min_workers} is more than max_workers {self.max_workers}")
+        # Two shares may be of one GPU, so the device plugin refuses a pod that asks for more than one.
+        if self.gpu_resource.endswith(".shared") and self.gpus > 1:
+            raise ValueError(f"a worker can have one share of a time-sliced GPU ({self.gpu_resource}); got {self.gpus}")
         return self
 
 
@@ -54,8 +62,34 @@ class Tier(Spec):
     priority: int
 
 
+class Team(Spec):
+    """A tenant's namespace on Kubernetes, and the most that its dedicated jobs may hold there together."""
+
+    name: Name
+    max_gpus: int = Field(ge=0)
+    """GPUs of one kind: whole ones, shared ones and each kind of MIG slice are counted for themselves."""
+    max_cpus: int = Field(ge=1)
+    max_memory_gib: int = Field(ge=1)
+    max_jobs: int = Field(ge=1)
+    """Dedicated jobs that exist at one time, the ended ones that are still kept included."""
+
+
+class KubernetesTimes(Spec):
+    """Times where workers are pods, which wait for machines and images: they take the place of the local ones."""
+
+    idle_timeout_seconds: int = Field(ge=1, default=60)
+    """How long a worker stays without work. The node goes later: by what the node autoscaler waits."""
+    spot_wait_seconds: int = Field(ge=1, default=300)
+    """As the catalog's. A GPU machine takes minutes to boot and to pull the image."""
+    spot_retry_seconds: int = Field(ge=1, default=600)
+    """As the catalog's."""
+    drain_seconds: int = Field(ge=1, default=45)
+    """How long a worker that is told to go has for a last checkpoint: AWS gives 120 seconds, AKS 30, GKE's spot nodes
+    15, of which some are needed to end the processes."""
+
+
 class Catalog(Spec):
-    """All worker groups and tiers of one platform."""
+    """All worker groups, tiers and teams of one platform."""
 
     worker_groups: tuple[WorkerGroup, ...] = Field(min_length=1)
     tiers: tuple[Tier, ...] = Field(min_length=1)
@@ -65,15 +99,26 @@ class Catalog(Spec):
     group would ever be in stock."""
     spot_retry_seconds: int = Field(ge=1, default=300)
     """How long a group that was set aside is asked only when no other will do; then it is preferred as before."""
+    teams: tuple[Team, ...] = ()
+    kubernetes: KubernetesTimes = KubernetesTimes()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         for kind, names in (
             ("worker group", [group.name for group in self.worker_groups]),
             ("tier", [tier.name for tier in self.tiers]),
+            ("team", [team.name for team in self.teams]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{kind} names must be unique; given twice: {', '.join(sorted(twice))}")
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_of_groups_are_known(self) -> Self:
+        known = {tier.name for tier in self.tiers}
+        for group in self.worker_groups:
+            if group.tier is not None and group.tier not in known:
+                raise ValueError(f"worker group {group.name}: no tier {group.tier}; known: {', '.join(sorted(known))}")
         return self
 
     def priority(self, tier: str) -> int:

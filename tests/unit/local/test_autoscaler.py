@@ -79,7 +79,7 @@ def test_a_spot_gpu_worker_looks_like_this():
         "resources": {
             "CPU": 4,
             "GPU": 1,
-            "memory": 4 * 2**30,
+            "memory": 16 * 2**30,
             "object_store_memory": 200_000_000,
             "accelerator_type:A10G": 1,
         },

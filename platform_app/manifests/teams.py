@@ -1,0 +1,106 @@
+"""Teams of the catalog as namespaces: quota, defaults, storage, isolation and what the control plane may do there."""
+
+from typing import Any
+
+from platform_app.manifests.names import (
+    NAMESPACE,
+    PLATFORM_CLASS,
+    SERVICE_ACCOUNT,
+    STORAGE_CLAIM,
+    STORAGE_CLASS,
+    gpu_resources,
+    labels,
+    memory,
+)
+from platform_app.specs import Catalog, Team
+
+COMPUTE_QUOTA = "compute"
+"""Name of the quota of CPUs, memory and GPUs; the Kueue component removes it."""
+
+TEAM_ROLE = "slipway-team"
+"""ClusterRole of what the control plane does in a team's namespace."""
+
+
+def team_namespace(name: str) -> str:
+    """Name the namespace of a team's dedicated jobs."""
+    return f"team-{name}"
+
+
+def team_objects(team: Team, catalog: Catalog) -> list[dict[str, Any]]:
+    """Render a team's namespace and what is in it before the first job."""
+    return [
+        _namespace(team),
+        _object(team, "v1", "ResourceQuota", COMPUTE_QUOTA, spec={"hard": _compute(team, catalog)}),
+        _object(team, "v1", "ResourceQuota", "jobs", spec={"hard": _jobs(team)}),
+        _object(team, "v1", "ResourceQuota", "no-platform-priority", spec=_no_platform_priority()),
+        _object(team, "v1", "LimitRange", "defaults", spec=_defaults()),
+        _object(team, "v1", "PersistentVolumeClaim", STORAGE_CLAIM, spec=storage_claim()),
+        _object(team, "networking.k8s.io/v1", "NetworkPolicy", "closed", spec=_closed()),
+        _object(team, "rbac.authorization.k8s.io/v1", "RoleBinding", "control-plane", **_control_plane()),
+    ]
+
+
+def storage_claim() -> dict[str, Any]:
+    """Render the claim of the shared filesystem; a shared one has no size of its own, but the field is required."""
+    return {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": STORAGE_CLASS,
+        "resources": {"requests": {"storage": "100Gi"}},
+    }
+
+
+def _namespace(team: Team) -> dict[str, Any]:
+    marks = {"slipway/team": team.name, "pod-security.kubernetes.io/enforce": "baseline"}
+    metadata = {"name": team_namespace(team.name), "labels": labels("slipway", "team") | marks}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _object(team: Team, api_version: str, kind: str, name: str, **body: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": team_namespace(team.name), "labels": labels("slipway", "team")}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
+
+
+def _compute(team: Team, catalog: Catalog) -> dict[str, str]:
+    # A quota of an extended resource is known by `requests.` alone; `limits.nvidia.com/gpu` is accepted and never
+    # enforced (`kubernetes/kubernetes:pkg/quota/v1/evaluator/core/pods.go`, isExtendedResourceNameForQuota).
+    gpus = {f"requests.{resource}": str(team.max_gpus) for resource in gpu_resources(catalog)}
+    cpus, gib = str(team.max_cpus), memory(team.max_memory_gib)
+    return {"requests.cpu": cpus, "requests.memory": gib, "limits.cpu": cpus, "limits.memory": gib, **gpus}
+
+
+def _jobs(team: Team) -> dict[str, str]:
+    # Not `pods`, which heads, submitters and cleanups count against as well. A retry makes a cluster of its own.
+    count = str(team.max_jobs)
+    return {"count/rayjobs.ray.io": count, "count/rayclusters.ray.io": count}
+
+
+def _no_platform_priority() -> dict[str, Any]:
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": [PLATFORM_CLASS]}
+    return {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [scope]}}
+
+
+def _defaults() -> dict[str, Any]:
+    # Under a quota every container must say what it wants, those that the operator adds included, or it is refused.
+    amounts = {"cpu": "500m", "memory": "512Mi"}
+    return {"limits": [{"type": "Container", "default": amounts, "defaultRequest": dict(amounts)}]}
+
+
+def _closed() -> dict[str, Any]:
+    # Ray's pods reach one another; the operator asks the dashboard how a job is; Prometheus reads numbers.
+    ours: list[dict[str, Any]] = [{"podSelector": {}}, _namespace_named("kuberay-system"), _namespace_named(NAMESPACE)]
+    metrics = [{"protocol": "TCP", "port": port} for port in (8080, 44217, 44227)]
+    return {
+        "podSelector": {},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": ours}, {"from": [_namespace_named("monitoring")], "ports": metrics}],
+    }
+
+
+def _namespace_named(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _control_plane() -> dict[str, Any]:
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": TEAM_ROLE}
+    subject = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": NAMESPACE}
+    return {"roleRef": role, "subjects": [subject]}
