@@ -51,6 +51,16 @@ class Agreement:
             self._saved_at = self._clock()
         return decided
 
+    def begins(self) -> None:
+        """Learn that what comes now takes another time than what was: steps, or an evaluation's."""
+        self._asked_at = self._clock()
+        self._steps_between = self._steps_left = 1
+
+    def is_leaving(self) -> bool:
+        """Decide whether to leave in the middle of an evaluation; every worker calls it after every batch."""
+        self._steps_left -= 1
+        return self._steps_left == 0 and self._ask() is Wish.LEAVE
+
     def _ask(self) -> Wish:
         now, wish = self._clock(), self._wish()
         seconds = self._checkpointing.every_seconds

@@ -1,26 +1,31 @@
 """A run's checkpoints on the shared filesystem. This folder alone says which is the last one.
 
 A checkpoint counts when it is whole: written aside, synced, and renamed to `step-00000120`. Its manifest holds the
-checksum of what it is made of, so that what a broken disk or a careless hand left of it is never restored from.
+checksums of what it is made of, so that what a broken disk or a careless hand left of it is never restored from.
+
+Where a model is sharded, every worker writes its shards, and the first of them commits what all have written.
 """
 
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+import torch.utils.serialization.config as torch_files
 from pydantic import ConfigDict, ValidationError
 
+from jobs.failure import describe
 from jobs.metrics import best
-from jobs.state import STATE_FILE
+from jobs.state import SHARD_FILE, STATE_FILE
 from platform_app.specs import Objective, Spec
 
 _MANIFEST = "manifest.json"
+_REPLACED = "replaced"
 _PART_BYTES = 1 << 20
 
 
@@ -31,10 +36,47 @@ class Manifest(Spec):
 
     step: int
     """Optimizer steps that are in it."""
-    crc32: int
-    """Of the state's file. It tells damage, and takes a fifth of the time of a cryptographic digest."""
+    crc32: dict[str, int]
+    """Of each of its files. It tells damage, and takes a fifth of the time of a cryptographic digest."""
     metrics: dict[str, float] | None = None
     """Of the epoch that it ends; None in the middle of one."""
+
+
+@dataclass(frozen=True)
+class Writers:
+    """The workers that write a checkpoint together, as one of them; alone, a worker writes the whole of it."""
+
+    rank: int = 0
+    gather: Callable[[Any], list[Any]] | None = None
+    """Takes what this one tells, gives what all of them tell, by rank; not one of the training's own."""
+
+    @property
+    def file(self) -> str:
+        """Where this one writes."""
+        return SHARD_FILE.format(rank=self.rank) if self.gather else STATE_FILE
+
+    def all_do(self, step: int, act: Callable[[], Any]) -> list[Any]:
+        """Have each do its part of a checkpoint, and give what came of it, by rank.
+
+        Raises:
+            OSError: one of them could not; no one goes on then.
+        """
+        if self.gather is None:
+            return [act()]
+        failure = result = None
+        try:
+            result = act()
+        except Exception as error:  # whatever it is, the others have to know
+            failure = describe(error)
+        told = self.gather((step, failure, result))
+        for rank, (its_step, its_failure, _) in enumerate(told):
+            if its_failure or its_step != step:
+                reason = its_failure or f"it is at the checkpoint of step {its_step}"
+                raise OSError(f"worker {rank}: {reason}")
+        return [its_result for _, _, its_result in told]
+
+
+ALONE = Writers()
 
 
 @dataclass(frozen=True)
@@ -46,44 +88,69 @@ class Committed:
 
 
 class Checkpoints:
-    """The checkpoints of one run. One process writes at a time; any may read."""
+    """The checkpoints of one run. One process writes at a time, or all of one generation together; any may read."""
 
     def __init__(self, folder: Path, objective: Objective, num_to_keep: int) -> None:
         self._folder = folder
         self._objective = objective
         self._num_to_keep = num_to_keep
 
-    def commit(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+    def commit(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+        writers: Writers = ALONE,
+    ) -> None:
         """Write a checkpoint whole, then delete those that need no longer be kept.
 
         Args:
             step: optimizer steps done.
-            state: of the run, in host memory.
+            state: of the run, in host memory; this worker's, where several write.
             metrics: of the epoch that ends with this step, if one does.
+            writers: who write it; each of them calls this for the same steps.
 
         Raises:
             OSError: it cannot be written; those before are as they were.
             RuntimeError: likewise, as torch tells it.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".aside-"))
+        is_first = writers.rank == 0
+        aside = Path(writers.all_do(step, self._make_aside if is_first else lambda: None)[0])
         try:
-            crc32 = _write_state(aside / STATE_FILE, state)
-            manifest = Manifest(step=step, crc32=crc32, metrics=dict(metrics) if metrics else None)
-            with (aside / _MANIFEST).open("wb") as file:
-                file.write(manifest.model_dump_json().encode())
-                _sync(file)
-            aside.chmod(0o755)  # mkdtemp's is for its owner alone; a model server may be another user
-            _sync_folder(aside)
-            committed = self.path_of(step)
-            if committed.exists():  # it is broken, or the end of the epoch makes more of it
-                committed.rename(aside / "replaced")
-            aside.rename(committed)
-            _sync_folder(self._folder)
+            written = writers.all_do(step, lambda: self._write(aside, state, writers))
+            if is_first:
+                checksums = {name: crc32 for files in written for name, crc32 in files.items()}
+                whole = Manifest(step=step, crc32=checksums, metrics=dict(metrics) if metrics else None)
+                self._rename(aside, whole)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(committed / "replaced", ignore_errors=True)
-        self._prune()
+            if is_first:
+                shutil.rmtree(aside, ignore_errors=True)
+        if is_first:
+            shutil.rmtree(self.path_of(step) / _REPLACED, ignore_errors=True)
+            self._prune()
+
+    def _make_aside(self) -> str:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left_behind in self._folder.glob(".aside-*"):  # by a writer that was killed
+            shutil.rmtree(left_behind, ignore_errors=True)
+        return tempfile.mkdtemp(dir=self._folder, prefix=".aside-")
+
+    def _write(self, aside: Path, state: Mapping[str, Any], writers: Writers) -> dict[str, int]:
+        """Write this worker's file and give its checksum."""
+        return {writers.file: _write_state(aside / writers.file, state)}
+
+    def _rename(self, aside: Path, manifest: Manifest) -> None:
+        """Make a checkpoint of the files that were written aside."""
+        with (aside / _MANIFEST).open("wb") as file:
+            file.write(manifest.model_dump_json().encode())
+            _sync(file)
+        aside.chmod(0o755)  # mkdtemp's is for its owner alone; a model server may be another user
+        _sync_folder(aside)
+        committed = self.path_of(manifest.step)
+        if committed.exists():  # it is broken, or the end of the epoch makes more of it
+            committed.rename(aside / _REPLACED)
+        aside.rename(committed)
+        _sync_folder(self._folder)
 
     def path_of(self, step: int) -> Path:
         """Name the folder of a checkpoint."""
@@ -150,20 +217,26 @@ class _Checked:
 def _write_state(path: Path, state: Mapping[str, Any]) -> int:
     with path.open("wb") as file:
         checked = _Checked(file)
-        torch.save(dict(state), checked)  # type: ignore[arg-type]  # it only writes
+        # The archive's own checksums would be one more for the same bytes.
+        with torch_files.patch("save.compute_crc32", False):  # type: ignore[attr-defined]  # set at run time
+            torch.save(dict(state), checked)  # type: ignore[arg-type]  # it only writes
         _sync(file)
     return checked.crc32
 
 
 def _is_whole(one: Committed) -> bool:
-    crc32 = 0
     try:
-        with (one.path / STATE_FILE).open("rb") as file:
-            while part := file.read(_PART_BYTES):
-                crc32 = zlib.crc32(part, crc32)
+        return all(_checksum(one.path / name) == crc32 for name, crc32 in one.manifest.crc32.items())
     except OSError:
         return False
-    return crc32 == one.manifest.crc32
+
+
+def _checksum(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as file:
+        while part := file.read(_PART_BYTES):
+            crc32 = zlib.crc32(part, crc32)
+    return crc32
 
 
 def _sync(file: BinaryIO) -> None:

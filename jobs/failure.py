@@ -6,7 +6,7 @@ import traceback
 from platform_app.specs import FailureCause
 
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
-_OURS = ("/jobs/loop.py", "/jobs/worker.py", "/jobs/seat.py", "/jobs/state.py")
+_OURS = tuple(f"/jobs/{name}.py" for name in ("checkpoints", "loop", "saver", "seat", "sharding", "state", "worker"))
 _NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", *_OURS)
 
 

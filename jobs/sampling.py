@@ -51,3 +51,25 @@ def shares(indices: Sequence[int], batch_size: int, rank: int, world_size: int) 
         batch = list(indices[start : start + batch_size])
         own = batch[rank::world_size]
         yield Share(own or batch, len(own), len(own) * world_size / len(batch))
+
+
+def micro_batches(
+    indices: Sequence[int], batch_size: int, accumulate: int, rank: int, world_size: int
+) -> Iterator[list[Share]]:
+    """Cut samples into batches as `shares` does, and each batch into parts that are computed one after another.
+
+    Args:
+        indices: samples in the order in which they are taken.
+        batch_size: samples of one batch over all workers.
+        accumulate: parts of a whole batch; divides `batch_size`. A last batch with fewer samples may have fewer.
+        rank: the worker, from 0.
+        world_size: how many workers there are.
+
+    Returns:
+        Iterator: for each batch one worker's shares of its parts, as many on every worker. The sum over them of the
+        mean over workers of weighted gradients is the batch's gradient.
+    """
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        parts = shares(batch, batch_size // accumulate, rank, world_size)
+        yield [Share(one.indices, one.num_samples, one.num_samples * world_size / len(batch)) for one in parts]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from jobs.checkpoints import Checkpoints
+from jobs.checkpoints import ALONE, Checkpoints, Writers
 from jobs.failure import JobFailed, describe
 from platform_app.specs import FailureCause
 
@@ -22,12 +22,16 @@ class Saver:
         checkpoints: where to.
         max_failures: checkpoints in a row that may fail.
         warn: is told of each that does; called from the thread.
+        writers: who write each of them together.
     """
 
-    def __init__(self, checkpoints: Checkpoints, max_failures: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, max_failures: int, warn: Callable[[str], None], writers: Writers = ALONE
+    ) -> None:
         self._checkpoints = checkpoints
         self._max_failures = max_failures
         self._warn = warn
+        self._writers = writers
         self._failures: list[str] = []
         # Where the disk is slower than the interval, training waits: what could be lost is never more than was asked.
         self._waiting: queue.Queue[_Snapshot | None] = queue.Queue(maxsize=1)
@@ -40,22 +44,18 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self._waiting.put(None)
         self._thread.join()
-        if kind is None:
-            self._require_success()
-
-    def save(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-        """Have a checkpoint written; the state must not change any more.
-
-        Raises:
-            JobFailed: more in a row could not be written than may.
-        """
-        self._require_success()
-        self._waiting.put((step, state, metrics))
-
-    def _require_success(self) -> None:
-        if len(self._failures) > self._max_failures:
+        if kind is None and self.has_failed:
             message = f"{len(self._failures)} checkpoints in a row could not be written: {self._failures[-1]}"
             raise JobFailed(FailureCause.CHECKPOINT_FAILED, f"checkpointing.max_failures: {message}")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether more in a row could not be written than may: at the end `JobFailed` is raised, unless one is."""
+        return len(self._failures) > self._max_failures
+
+    def save(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+        """Have a checkpoint written; the state must not change any more."""
+        self._waiting.put((step, state, metrics))
 
     def _write_all(self) -> None:
         if sys.platform == "linux":  # where a thread has a niceness of its own: the training goes first
@@ -63,7 +63,7 @@ class Saver:
         while snapshot := self._waiting.get():
             step, state, metrics = snapshot
             try:
-                self._checkpoints.commit(step, state, metrics)
+                self._checkpoints.commit(step, state, metrics, self._writers)
                 self._failures.clear()
             except Exception as error:  # whatever it is, the training goes on without this checkpoint
                 self._failures.append(describe(error))

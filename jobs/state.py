@@ -9,13 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 
 from jobs.failure import JobFailed, describe
+from jobs.sharding import Sharded, placed, saved_shard, side_by_side
 from jobs.workload import Workload
 from platform_app.specs import FailureCause
 
 STATE_FILE = "state.pt"
 """The file of a checkpoint that holds what `TrainingState.snapshot` gave."""
+
+SHARD_FILE = "shard-{rank:05d}.pt"
+"""The files of one that holds what it gave on every worker."""
 
 
 class TrainingState:
@@ -25,7 +31,13 @@ class TrainingState:
     they start anew at every step, from seed, epoch, position and rank.
     """
 
-    def __init__(self, workload: Workload, amp_dtype: torch.dtype | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        amp_dtype: torch.dtype | None,
+        device: torch.device,
+        mesh: DeviceMesh | None = None,
+    ) -> None:
         self.step = 0
         """Optimizer steps done."""
         self.epoch = 0
@@ -36,32 +48,45 @@ class TrainingState:
         """Each worker's sum of losses over its samples of this epoch, when the state was last saved."""
         self.amp_dtype = amp_dtype
         """Arithmetic of the forward pass; None is plain fp32."""
+        self._device = device
+        self._mesh = mesh
         self._workload = workload
         # Scaling the loss is for fp16 alone: bf16 has the exponents of fp32.
         self._scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
         workload.model.to(device)
 
-    def take_step(self, loss: Tensor) -> None:
-        """Update the model by the gradient of a loss."""
-        self._workload.optimizer.zero_grad(set_to_none=True)
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each worker has a part of it, and has to save it; otherwise all have the same."""
+        return self._mesh is not None
+
+    def add_gradient(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to those of this step."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+
+    def take_step(self) -> None:
+        """Update the model by the gradients that were added up."""
         self._scaler.step(self._workload.optimizer)
         self._scaler.update()
+        self._workload.optimizer.zero_grad(set_to_none=True)
+        self._schedule("step")
         self.step += 1
         self.position += 1
 
     def end_epoch(self) -> None:
-        """Move on to the next epoch, and the learning rate's schedule with it."""
-        if self._workload.lr_scheduler:
-            self._workload.lr_scheduler.step()
+        """Move on to the next epoch, and a learning rate's schedule that counts epochs with it."""
+        self._schedule("epoch")
         self.epoch += 1
         self.position = 0
         self.loss_sums = []
 
     def snapshot(self) -> dict[str, Any]:
-        """Copy the state to host memory, as tensors and plain values."""
+        """Copy the state to host memory, as tensors and plain values; of what is sharded, this worker's shards."""
         counters = {name: getattr(self, name) for name in ("step", "epoch", "position", "loss_sums")}
-        return counters | {name: _copied(part.state_dict()) for name, part in self._parts().items()}
+        copied = {name: _copied(part.state_dict()) for name, part in self._parts().items()}
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # the copies are under way, one after another
+        return counters | copied
 
     def require_savable(self) -> None:
         """Find out before training whether checkpoints can be written and read.
@@ -85,21 +110,30 @@ class TrainingState:
         """Go back to where a snapshot was taken.
 
         Args:
-            saved: what `snapshot` gave.
+            saved: what `read_state` gave.
             source: the checkpoint's name, for the message.
 
         Raises:
             JobFailed: it is one of another model.
         """
+        if self.is_sharded and not any(isinstance(part, Sharded) for part in saved["model"].values()):
+            message = f"checkpoint {source} is of a whole model, which parallel=fsdp does not go on from"
+            raise JobFailed(FailureCause.USER_CODE_FAILED, f"{message}; take ddp, or give the job a new id")
         try:
             for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
+                part.load_state_dict(placed(saved[name], self._mesh))
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             differences = " ".join(line.strip() for line in str(error).splitlines()[:4])
             message = f"checkpoint {source} is of another model or optimizer than the workload's: {differences}"
             raise JobFailed(FailureCause.USER_CODE_FAILED, f"{message}; give the job a new id to begin anew") from error
+        # A schedule would warn that the optimizer has not taken a step: it has, before.
+        self._workload.optimizer._opt_called = True  # type: ignore[attr-defined]  # torch's own mark
         self.step, self.epoch, self.position = saved["step"], saved["epoch"], saved["position"]
         self.loss_sums = saved["loss_sums"]
+
+    def _schedule(self, interval: str) -> None:
+        if self._workload.lr_scheduler and self._workload.lr_interval == interval:
+            self._workload.lr_scheduler.step()
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self._workload.model, "optimizer": self._workload.optimizer, "scaler": self._scaler}
@@ -107,9 +141,14 @@ class TrainingState:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint, into host memory."""
+    """Read a checkpoint: into host memory, or where it is in shards, as `jobs.sharding.Sharded` tensors."""
     # Tensors and plain values only: reading a checkpoint runs no code that is in it.
-    saved: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+    shards = sorted(folder.glob("shard-*.pt"))
+    saved: dict[str, Any]
+    if shards:
+        saved = side_by_side([torch.load(file, map_location="cpu", weights_only=True, mmap=True) for file in shards])
+    else:
+        saved = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
     return saved
 
 
@@ -120,13 +159,19 @@ def write_state(folder: Path, saved: Mapping[str, Any]) -> None:
 
 def load_model_weights(folder: Path, workload: Workload) -> None:
     """Give a workload's model the weights of a checkpoint, on the CPU."""
-    workload.model.cpu().load_state_dict(read_state(folder)["model"])
+    workload.model.cpu().load_state_dict(placed(read_state(folder)["model"], mesh=None))
 
 
 def _copied(value: Any, values: bool = True) -> Any:
     """Copy a state; without the values, tensors are empty ones, so that it is quick whatever the model's size."""
+    if isinstance(value, DTensor):
+        return saved_shard(value, _copied(value.to_local(), values))
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True) if values else torch.empty(0, dtype=value.dtype)
+        if not values:
+            return torch.empty(0, dtype=value.dtype)
+        # Page-locked memory is copied to at several times the speed; torch keeps what was freed for the next time.
+        host = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
+        return host.copy_(value.detach(), non_blocking=True)
     if isinstance(value, Mapping):
         return {name: _copied(part, values) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -128,7 +128,8 @@ def _train_workload(spec: TrainSpec, attempt: Attempt, generation: str) -> Outco
         at=time.time(),
         warnings=tuple(warnings),
     )
-    with train_host(attempt, generation, seat, checkpoints, pulse) as host:
+    is_sharded = workload.parallel == "fsdp"
+    with train_host(attempt, generation, seat, checkpoints, pulse, is_sharded) as host:
         is_done = loop.fit(spec, workload, seat, resume_from, host)
     if not is_done:
         return {"left": True}
@@ -140,7 +141,10 @@ def _train_workload(spec: TrainSpec, attempt: Attempt, generation: str) -> Outco
         raise JobFailed(FailureCause.CHECKPOINT_FAILED, "no epoch's checkpoint could be written: see the warnings")
     log_result(attempt, chosen.manifest.metrics or {})
     name = spec.registered_model
-    return {"model_version": publish(attempt, name, workload, chosen.path) if name else None}
+    if not name:
+        return {"model_version": None}
+    # A model that was sharded stays so: the checkpoint needs one that is whole.
+    return {"model_version": publish(attempt, name, _build(spec, {}) if is_sharded else workload, chosen.path)}
 
 
 def _resumes_from(checkpoints: Checkpoints, seat: Seat) -> tuple[tuple[str, loop.Saved] | None, list[str]]:

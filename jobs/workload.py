@@ -19,15 +19,16 @@ to a device nor shards anything: the loop does.
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 
 from jobs.failure import JobFailed, describe
-from platform_app.specs import FailureCause
+from platform_app.specs import FailureCause, SweepSpec, TrainSpec
 
 Batch = Any
 """Samples of a dataset, stacked by torch's default collation, on the model's device."""
@@ -52,9 +53,51 @@ class Workload:
     example_input: Tensor
     """A few samples as the model takes them, the batch dimension first; becomes the served model's signature."""
     lr_scheduler: LRScheduler | None = None
-    """Stepped after every epoch."""
+    """Stepped after every `lr_interval`."""
+    lr_interval: Literal["epoch", "step"] = "epoch"
+    """What the schedule counts: epochs, or optimizer steps."""
+    accumulate: int = 1
+    """Micro-batches that a batch is computed in, one after another, so that memory holds but one of them. The
+    optimizer still takes one step a batch, and the mathematics stays what it is."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """`ddp`: every worker holds the whole model. `fsdp`: it is sharded over the workers (FSDP2), and so are the
+    optimizer's state and the checkpoints; each block in an `nn.ModuleList` is whole only while it computes."""
     num_data_workers: int = 0
     """Processes that read samples ahead of each training worker; 0 reads them in the training worker itself."""
+
+    def __post_init__(self) -> None:
+        _require(self.parallel in ("ddp", "fsdp"), f"parallel: expected ddp or fsdp, got {self.parallel!r}")
+        _require(
+            self.lr_interval in ("epoch", "step"), f"lr_interval: expected epoch or step, got {self.lr_interval!r}"
+        )
+        is_count = isinstance(self.accumulate, int) and self.accumulate >= 1
+        _require(is_count, f"accumulate: expected a number of micro-batches from 1, got {self.accumulate!r}")
+
+
+def require_trainable(spec: TrainSpec | SweepSpec, workload: Workload, amp_dtype: torch.dtype | None) -> None:
+    """Find out before training whether a workload can be trained as its job says.
+
+    Args:
+        spec: the job's.
+        workload: that was built for it.
+        amp_dtype: arithmetic of the forward pass; None is plain fp32.
+
+    Raises:
+        JobFailed: it cannot; the message names the field.
+    """
+    batch, parts, workers = spec.batch_size, workload.accumulate, spec.resources.max_workers
+    _require(batch % parts == 0, f"batch_size: {batch} does not divide into accumulate={parts} micro-batches")
+    _require(
+        batch // parts >= workers,
+        f"batch_size: micro-batches of {batch // parts} samples leave some of {workers} workers without one; "
+        f"with accumulate={parts} take at least {workers * parts}",
+    )
+    if workload.parallel == "fsdp":
+        _require(isinstance(spec, TrainSpec), "parallel: a sweep's trials hold whole models: take ddp")
+        least = spec.resources.min_workers
+        _require(least > 1, f"resources.num_workers: parallel=fsdp shards over 2 workers or more, not over {least}")
+        # Each worker would see the overflows of its own shards alone, and scale differently from then on.
+        _require(amp_dtype is not torch.float16, "precision: parallel=fsdp takes bf16 or fp32, not fp16")
 
 
 def load_object(path: str, field: str) -> Any:
@@ -88,3 +131,8 @@ def load_workload(path: str, config: Mapping[str, Any]) -> Workload:
         message = f"workload {path} must return a jobs.workload.Workload; it returned a {type(made).__name__}"
         raise JobFailed(FailureCause.IMPORT_FAILED, message)
     return made
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise JobFailed(FailureCause.USER_CODE_FAILED, message)

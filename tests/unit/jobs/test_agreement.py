@@ -64,3 +64,21 @@ def test_every_so_many_steps_a_checkpoint_is_due_without_asking():
 def test_every_so_many_seconds_a_checkpoint_is_due():
     run = Alone(every_seconds=3)
     assert [i for i, wish in enumerate(run.steps(9, seconds=1.0), 1) if wish is Wish.SAVE] == [3, 6, 9]
+
+
+def test_a_wish_to_leave_is_heard_at_the_first_batch_of_an_evaluation_whose_batches_take_longer_than_steps():
+    run = Alone()
+    run.steps(1000, seconds=0.001)
+    run.wishes = Wish.LEAVE
+    run.agreement.begins()
+    run.clock.now += 5.0
+    assert run.agreement.is_leaving()
+
+
+def test_in_an_evaluation_a_checkpoint_that_is_due_waits_for_the_next_step():
+    run = Alone(every_seconds=3)
+    run.agreement.begins()
+    run.clock.now += 10.0
+    assert not run.agreement.is_leaving()
+    run.agreement.begins()
+    assert run.steps(1, seconds=1.0) == [Wish.SAVE]

@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from jobs.checkpoints import Checkpoints
+from jobs.checkpoints import ALONE, Checkpoints
 from jobs.failure import JobFailed
 from jobs.saver import Saver
 from jobs.state import STATE_FILE, read_state
@@ -79,6 +79,9 @@ def test_what_a_killed_writer_left_behind_is_not_a_checkpoint(tmp_path):
     (aside / STATE_FILE).write_bytes(b"half")
     (tmp_path / "checkpoints" / "step-00000010").mkdir()
     assert steps(of_run) == [5]
+    of_run.commit(10, state(10))
+    assert steps(of_run) == [5, 10]
+    assert not aside.exists()
 
 
 def test_the_end_of_an_epoch_replaces_the_checkpoint_of_the_same_step(tmp_path):
@@ -105,10 +108,10 @@ class Disk(Checkpoints):
         super().__init__(folder, ACCURACY, 2)
         self._full_at = full_at
 
-    def commit(self, step, state, metrics=None):
+    def commit(self, step, state, metrics=None, writers=ALONE):
         if step in self._full_at:
             raise OSError(28, "No space left on device")
-        super().commit(step, state, metrics)
+        super().commit(step, state, metrics, writers)
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_alone(tmp_path):
@@ -144,9 +147,9 @@ def test_a_step_does_not_wait_while_one_checkpoint_is_written_and_another_waits(
     let_go = threading.Event()
 
     class Slow(Disk):
-        def commit(self, step, state, metrics=None):
+        def commit(self, step, state, metrics=None, writers=ALONE):
             assert let_go.wait(30)
-            super().commit(step, state, metrics)
+            super().commit(step, state, metrics, writers)
 
     disk = Slow(tmp_path, full_at=set())
     with Saver(disk, max_failures=0, warn=lambda message: None) as saver:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from jobs.agreement import Wish
 from jobs.failure import JobFailed
 from jobs.loop import amp_dtype, evaluate, fit
 from jobs.sampling import shares
@@ -60,6 +61,118 @@ def test_a_run_resumes_from_any_checkpoint_bit_for_bit(precision):
         assert equal(weights, train(spec, tiny.Recorder(), resume_from=saved) if saved["step"] < 20 else weights)
 
 
+class NoticedInEvaluation(tiny.Recorder):
+    """Has it leave in the middle of the evaluations after given steps."""
+
+    def __init__(self, leave_after=()):
+        super().__init__()
+        self.model = None
+        self._evaluations = set(leave_after)
+
+    def wish(self):
+        if self._step in self._evaluations and not self.model.training:
+            self._evaluations.discard(self._step)
+            return Wish.LEAVE
+        return Wish.NOTHING
+
+
+def make_with_drawn_metric():
+    """Evaluate by chance."""
+    return dataclasses.replace(tiny.make({}), evaluate=lambda model, batch: {"error": torch.rand(())})
+
+
+def test_a_notice_during_an_evaluation_is_acted_on_and_the_evaluation_done_again_just_so():
+    def run(host):
+        def make():
+            workload = make_with_drawn_metric()
+            host.model = workload.model
+            return workload
+
+        return train(tiny.spec(checkpointing={"every_epochs": 3}), host, workload=make)
+
+    whole, parts = NoticedInEvaluation(), NoticedInEvaluation({5, 15})
+    assert equal(run(whole), run(parts))
+    assert [saved["step"] for saved in parts.saved] == [5, 15, 15, 20]
+    assert parts.metrics == whole.metrics
+
+
+def test_a_step_interval_is_kept_where_an_epoch_ends_without_a_checkpoint_of_its_own():
+    host = tiny.Recorder()
+    train(tiny.spec(checkpointing={"every_steps": 5, "every_epochs": 4}), host)
+    assert [saved["step"] for saved in host.saved] == [5, 10, 15, 20]
+
+
+def steady(**changes):
+    """A workload without dropout, whose schedule counts epochs unless it is changed."""
+    workload = tiny.make({})
+    for part in workload.model:
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return dataclasses.replace(workload, **changes)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 6])
+def test_a_batch_in_micro_batches_takes_the_same_steps(accumulate):
+    spec = tiny.spec(batch_size=6)  # 23 samples: the last batch has 5
+    whole, parts = tiny.Recorder(), tiny.Recorder()
+    expected = train(spec, whole, workload=steady)
+    weights = train(spec, parts, workload=lambda: steady(accumulate=accumulate))
+    assert all(torch.allclose(weights[name], expected[name], atol=1e-5) for name in expected)
+    assert parts.metrics[-1]["step"] == whole.metrics[-1]["step"] == 16
+    assert parts.metrics[-1]["train_loss"] == pytest.approx(whole.metrics[-1]["train_loss"], rel=1e-4)
+
+
+def test_a_run_in_micro_batches_that_leaves_ends_bit_for_bit_as_one_that_never_stopped():
+    def make():
+        return dataclasses.replace(tiny.make_noisy(), accumulate=2)
+
+    spec = tiny.spec(batch_size=6)
+    assert equal(train(spec, tiny.Recorder(), workload=make), train(spec, tiny.Recorder({3, 9}), workload=make))
+
+
+def test_a_schedule_that_counts_steps_is_stepped_with_them_and_resumed():
+    def make():
+        workload = tiny.make({})
+        schedule = torch.optim.lr_scheduler.LinearLR(workload.optimizer, 0.1, total_iters=10)
+        return dataclasses.replace(workload, lr_scheduler=schedule, lr_interval="step")
+
+    whole, parts = tiny.Recorder(), tiny.Recorder({3})
+    assert equal(train(tiny.spec(), whole, workload=make), train(tiny.spec(), parts, workload=make))
+    first, last = parts.saved[0], parts.saved[-1]
+    assert first["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * (0.1 + 0.9 * 3 / 10))
+    assert last["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "message"),
+    [
+        ({"accumulate": 2}, {"batch_size": 5}, "batch_size: 5 does not divide into accumulate=2 micro-batches"),
+        (
+            {"accumulate": 4},
+            {"batch_size": 8, "resources": {"num_workers": 3}},
+            "batch_size: micro-batches of 2 samples leave some of 3 workers .* take at least 12",
+        ),
+        ({"parallel": "fsdp"}, {}, "resources.num_workers: parallel=fsdp shards over 2 workers or more, not over 1"),
+        (
+            {"parallel": "fsdp"},
+            {"precision": "fp16", "resources": {"num_workers": 2}},
+            "precision: parallel=fsdp takes bf16 or fp32",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_so_is_refused_by_its_field_before_the_first_step(changes, fields, message):
+    workload, host = dataclasses.replace(tiny.make({}), **changes), tiny.Recorder()
+    with pytest.raises(JobFailed, match=message):
+        fit(tiny.spec(**fields), workload, ALONE, None, host)
+    assert host.metrics == []
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 0}, {"parallel": "tensor"}, {"lr_interval": "minute"}])
+def test_a_workload_that_says_what_there_is_not_is_refused_by_its_field(changes):
+    with pytest.raises(JobFailed, match=f"{next(iter(changes))}: expected"):
+        dataclasses.replace(tiny.make({}), **changes)
+
+
 def test_augmentation_that_draws_from_any_generator_is_drawn_again_when_a_run_resumes():
     spec = tiny.spec(epochs=2)
     assert equal(
@@ -107,7 +220,8 @@ def test_a_snapshot_does_not_change_with_the_training():
     state = TrainingState(workload, None, ALONE.device)
     saved = state.snapshot()
     before = {name: value.clone() for name, value in saved["model"].items()}
-    state.take_step(workload.loss(workload.model, workload.train_dataset[:5]))
+    state.add_gradient(workload.loss(workload.model, workload.train_dataset[:5]))
+    state.take_step()
     assert equal(before, saved["model"])
     assert saved["step"] == 0
 
