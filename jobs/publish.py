@@ -54,6 +54,17 @@ def code_paths(modules: Iterable[ModuleType], folder: Path) -> list[str]:
     return sorted(found)
 
 
+def requirements(model: Any) -> list[str]:
+    """Pin what a served model needs: MLflow, torch, and the libraries whose classes the model is made of."""
+    from importlib.metadata import packages_distributions, version
+
+    distributions = packages_distributions()
+    packages = {"mlflow", "torch"} | {type(part).__module__.partition(".")[0] for part in model.modules()}
+    # A package of the user's working directory is of no distribution, and travels with the model.
+    names = {distributions[package][0] for package in packages - PLATFORM_PACKAGES if package in distributions}
+    return sorted(f"{name}=={version(name).partition('+')[0]}" for name in names)
+
+
 def _publish(attempt: Attempt, name: str, workload: Workload) -> int:
     client = connect(attempt.tracking_uri)
     known = client.search_model_versions(f"name = '{name}' and run_id = '{attempt.run_id}'")
@@ -81,7 +92,7 @@ def _log_model(attempt: Attempt, workload: Workload) -> str:
             input_example=example.numpy(),
             code_paths=code_paths(list(sys.modules.values()), Path.cwd()) or None,
             # Without them MLflow finds out by importing everything in another process, which takes long.
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"mlflow=={mlflow.__version__}"],
+            pip_requirements=requirements(workload.model),
             # The other format traces the model, and cannot save one whose forward pass branches on data.
             serialization_format="pickle",
         )
