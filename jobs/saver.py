@@ -58,8 +58,8 @@ class Saver:
         self._waiting.put((step, state, metrics))
 
     def _write_all(self) -> None:
-        if sys.platform == "linux":  # where a thread has a niceness of its own: the training goes first
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        if sys.platform == "linux":  # where a thread has a niceness of its own, which may only be raised
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while snapshot := self._waiting.get():
             step, state, metrics = snapshot
             try:
