@@ -160,7 +160,8 @@ def test_a_deployment_that_failed_is_not_waited_for(platform, plane):
 
 
 def test_a_platform_that_restarts_is_waited_for(url):
-    answers = iter([httpx.ConnectError("refused"), httpx.Response(503, json={"detail": "restarting"})])
+    no_route = httpx.Response(404, text="Path '/v1/jobs' not found. Ping http://.../-/routes for available routes.")
+    answers = iter([httpx.ConnectError("refused"), no_route, httpx.Response(503, json={"detail": "restarting"})])
 
     class Restarting(httpx.BaseTransport):
         def handle_request(self, request):
