@@ -33,14 +33,16 @@ class ReportFile:
         """Tell that the attempt runs."""
         self._write(self._last().model_copy(update={"status": AttemptStatus.RUNNING, "mlflow_run_id": run_id}))
 
-    def progress(self, done: int, total: int, unit: str, metrics: Mapping[str, float]) -> None:
-        """Tell how far it is. Written at most once each interval, and always when it is done."""
+    def progress(
+        self, done: int, total: int, unit: str, metrics: Mapping[str, float], num_workers: int | None = None
+    ) -> None:
+        """Tell how far it is, and what it needs. Written at most once each interval, and always when it is done."""
         if done < total and self._clock() - self._progress_at < self._min_interval_seconds:
             return
         self._progress_at = self._clock()
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         progress = Progress(done=done, total=total, unit=unit, metrics=finite)
-        self._write(self._last().model_copy(update={"progress": progress}))
+        self._write(self._last().model_copy(update={"progress": progress, "num_workers": num_workers}))
 
     def training(
         self,

@@ -123,7 +123,7 @@ class TrialRuns(tune.Callback):
 
     def finished(self, result: Mapping[str, Any]) -> None:
         """Tell the platform that all trials are done, and what the best of them reported."""
-        self._report.progress(self._spec.num_trials, self._spec.num_trials, "trials", own_metrics(result))
+        self._report_progress(self._spec.num_trials, own_metrics(result))
 
     def close(self) -> None:
         """Send what is waiting."""
@@ -147,7 +147,13 @@ class TrialRuns(tune.Callback):
             self._best = metrics
 
     def _tell_progress(self) -> None:
-        self._report.progress(len(self._ended), self._spec.num_trials, "trials", self._best)
+        self._report_progress(len(self._ended), self._best)
+
+    def _report_progress(self, ended: int, metrics: Mapping[str, float]) -> None:
+        # A worker like a trial's publishes the model, when all trials have ended.
+        at_once = max(1, min(self._spec.num_trials - ended, self._spec.search.max_concurrent))
+        workers = at_once * self._spec.resources.max_workers
+        self._report.progress(ended, self._spec.num_trials, "trials", metrics, workers)
 
     def _send(self, event: Event, again: bool = False) -> None:
         """Hand an event to the outbox; `again` when MLflow may have taken it from an earlier attempt."""

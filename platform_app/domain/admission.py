@@ -4,11 +4,11 @@ Order: tier, then age. A job that does not fit does not hold back one behind it 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_app.domain.capacity import Demand, Placement, add, demand, exactly, is_elastic, place
 from platform_app.domain.job import Job
-from platform_app.specs import Catalog
+from platform_app.specs import Catalog, SweepSpec
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def decide(
         queue: jobs that wait.
         active: jobs that hold capacity.
         catalog: what there is.
-        sizes: training workers on which elastic runs are now, by job id, as far as it is known.
+        sizes: training workers on which elastic runs are now, and that sweeps may use yet, by job id, as far as it
+            is known.
     """
     used = occupied(active, catalog, sizes or {})
     decisions = []
@@ -61,8 +62,17 @@ def occupied(active: Sequence[Job], catalog: Catalog, sizes: Mapping[str, int]) 
 
 
 def charge(job: Job, size: int) -> Demand:
-    """Say what a running job is charged for: an elastic run for what it has or may have, whichever is more."""
+    """Say what a running job is charged for: an elastic run for what it has or may have, whichever is more.
+
+    A sweep is charged for what it may use yet, which grows less with its last trials.
+
+    Args:
+        job: that holds capacity.
+        size: training workers that it is on, or that a sweep may use yet; 0 when that is not known.
+    """
     need = demand(job.spec)
+    if isinstance(job.spec, SweepSpec) and size:
+        return replace(need, at_most=max(need.at_least, min(need.at_most, size)))
     granted = job.attempt.granted_workers if job.attempt else None
     return need if granted is None or not is_elastic(job.spec) else exactly(need, max(granted, size))
 

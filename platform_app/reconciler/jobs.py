@@ -14,7 +14,7 @@ from platform_app.launch import LaunchContext, ray_job
 from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage
 from platform_app.reconciler.isolation import isolated
 from platform_app.reconciler.verdict import Ending, Step, ending, lost, step, told
-from platform_app.specs import AttemptReport, Catalog, Grant
+from platform_app.specs import AttemptReport, Catalog, Grant, SweepSpec
 
 _log = logging.getLogger(__name__)
 
@@ -115,14 +115,18 @@ class JobPass:
         self._submit(self._save(admitted, f"attempt {len(admitted.attempts)} is started: {where}"))
 
     def _sizes(self, held: Sequence[Job]) -> dict[str, int]:
-        """Read on how many workers elastic runs are now: one that shrinks holds what it had until it has shrunk."""
-        reports = {job.id: self._storage.report(job.id, len(job.attempts)) for job in held if is_elastic(job.spec)}
+        """Read on how many workers elastic runs are now, and how many sweeps may use yet.
+
+        A run that shrinks holds what it had until it has shrunk.
+        """
+        changing = [job for job in held if is_elastic(job.spec) or isinstance(job.spec, SweepSpec)]
+        reports = {job.id: self._storage.report(job.id, len(job.attempts)) for job in changing}
         return {job_id: report.num_workers or 0 for job_id, report in reports.items() if report}
 
     def _resize(self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool]) -> None:
         """Tell elastic runs how many workers they may have now. The run follows; only then is the room given away."""
         tiers = {tier.name for tier in self._catalog.tiers}
-        wanted = grants(held, [job for job in queue if job.spec.tier in tiers], self._catalog)
+        wanted = grants(held, [job for job in queue if job.spec.tier in tiers], self._catalog, self._sizes(held))
         now = self._clock.now()
         for job in (job for job in held if job.id in wanted and job.state is JobState.RUNNING):
             had = (job.attempt.granted_workers if job.attempt else None) or 0

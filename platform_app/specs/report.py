@@ -96,7 +96,7 @@ class AttemptReport(Spec):
     message: str = ""
     """For a person: what went wrong and what to do."""
     num_workers: int | None = None
-    """Training workers that it runs on now."""
+    """Training workers that it runs on now; of a sweep, those that it may use yet."""
     interruptions: tuple[Interruption, ...] = ()
     """Oldest first."""
     warnings: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from platform_app.domain.job import JobState
 from platform_app.specs import AttemptStatus, Grant, Interruption, Progress, grant_path
-from tests.control_plane import train_spec
+from tests.control_plane import sweep_spec, train_spec
 
 
 def granted(plane, job_id):
@@ -94,3 +94,17 @@ def test_a_job_tells_what_interruptions_cost_in_all_of_its_attempts(plane):
     job = plane.jobs.get(job_id)
     assert [one.seconds for one in job.interruptions] == [20, 30]
     assert job.goodput == 0.75
+
+
+def test_a_job_starts_on_what_a_sweep_needs_no_more(plane):
+    sweep = plane.jobs.submit(sweep_spec(search={"num_samples": 9, "max_concurrent": 6})).id
+    plane.tick()
+    plane.runner.begin(f"{sweep}-1")
+    plane.tick()
+    other = plane.jobs.submit(train_spec(resources={"num_workers": 2})).id
+    plane.report(sweep, 1, status=AttemptStatus.RUNNING, num_workers=5)
+    plane.tick()
+    assert plane.job(other).state is JobState.QUEUED
+    plane.report(sweep, 1, status=AttemptStatus.RUNNING, num_workers=4)
+    plane.tick()
+    assert plane.job(other).state is JobState.PENDING

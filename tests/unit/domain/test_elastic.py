@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from platform_app.domain.admission import decide, occupied
 from platform_app.domain.elastic import grants
 from platform_app.domain.job import Job
-from platform_app.specs import TrainSpec, load_catalog
+from platform_app.specs import SweepSpec, TrainSpec, load_catalog
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CATALOG = load_catalog()
@@ -49,6 +49,24 @@ def test_a_waiting_job_of_a_lower_tier_takes_nothing():
 
 def test_runs_with_a_fixed_size_and_sweeps_are_left_alone():
     assert grants([job(1, 2, granted=2)], [], CATALOG) == {}
+
+
+def test_a_run_grows_into_what_a_sweep_has_let_go():
+    spec = SweepSpec(
+        kind="sweep",
+        name="s",
+        workload="a:b",
+        space={"lr": {"type": "uniform", "low": 0, "high": 1}},
+        resources={"num_workers": 2},
+        search={"max_concurrent": 2},
+    )
+    sweep = Job(id="s-000001", spec=spec, created_at=NOW).admitted(NOW)
+    running = [sweep, job(2, (1, 6), granted=2)]
+    assert grants(running, [], CATALOG) == {"j-000002": 2}
+    assert grants(running, [], CATALOG, {"s-000001": 2}) == {"j-000002": 4}
+    waiting = job(3, 2)
+    assert decide([waiting], running, CATALOG)[0].placement is None
+    assert decide([waiting], running, CATALOG, {"s-000001": 2})[0].placement is not None
 
 
 def test_a_run_that_shrinks_holds_what_it_had_until_it_has_shrunk():
