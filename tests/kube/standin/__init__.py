@@ -1,0 +1,18 @@
+"""A Kubernetes cluster without containers: see `cluster`."""
+
+from tests.kube.standin.api.errors import ApiError
+from tests.kube.standin.cluster import KubeCluster, RunningCluster, kube_api, kube_cluster
+from tests.kube.standin.kubelet.pools import DEFAULT_POOLS, ON_DEMAND_GPU, SPOT_GPU, SYSTEM, Pool
+
+__all__ = [
+    "DEFAULT_POOLS",
+    "ON_DEMAND_GPU",
+    "SPOT_GPU",
+    "SYSTEM",
+    "ApiError",
+    "KubeCluster",
+    "Pool",
+    "RunningCluster",
+    "kube_api",
+    "kube_cluster",
+]

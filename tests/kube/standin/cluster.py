@@ -1,0 +1,323 @@
+"""A Kubernetes cluster for tests, on this machine, without containers.
+
+    with kube_cluster() as kube:
+        kube.apply(manifests)
+        kube.eventually(lambda: kube.get("rayclusters", "rc", "team-a")["status"].get("state") == "ready")
+
+The API server speaks TLS and HTTP as Kubernetes does; the KubeRay operator, the scheduler, the node autoscaler and the
+kubelets are stand-ins; Ray, and Ray's autoscaler for KubeRay, are real.
+"""
+
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tests.kube.standin.admission import default_admission
+from tests.kube.standin.admission.quota import keep_status
+from tests.kube.standin.api.access import MASTERS, User
+from tests.kube.standin.api.faults import Fault, Seen
+from tests.kube.standin.api.objects import Api
+from tests.kube.standin.api.patches import APPLY
+from tests.kube.standin.api.server import Server
+from tests.kube.standin.certificates import Authority
+from tests.kube.standin.credentials import Credentials
+from tests.kube.standin.definitions import installed
+from tests.kube.standin.events import Recorder
+from tests.kube.standin.kubelet.containers import Runtime
+from tests.kube.standin.kubelet.kubelet import Kubelet
+from tests.kube.standin.kubelet.network import RAY_PORTS, Network, own_address
+from tests.kube.standin.kubelet.pools import DEFAULT_POOLS, Pool
+from tests.kube.standin.kubelet.ray_pod import RayPods, Settings
+from tests.kube.standin.kubelet.reclaims import Reclaims
+from tests.kube.standin.kubelet.scheduler import Scheduler
+from tests.kube.standin.operator.clusters import Clusters
+from tests.kube.standin.operator.dashboard import Dashboard
+from tests.kube.standin.operator.jobs import Jobs
+from tests.kube.standin.operator.services import Services
+from tests.kube.standin.operator.submitter import Submitter
+from tests.kube.standin.serving import HOST, Serving
+
+T = TypeVar("T")
+
+Object = dict[str, Any]
+
+_STEP_SECONDS = 0.4
+
+
+class KubeCluster:
+    """A cluster that runs. Its methods may be called from any thread."""
+
+    def __init__(self, home: Path, groups: tuple[str, ...] | None = None) -> None:
+        """Prepare an API server with the CRDs of some API groups, or of all that are known, in a short folder."""
+        self.home = home
+        self.failures: list[str] = []
+        """Errors of the stand-ins themselves: there should be none."""
+        self.api = Api(default_admission())
+        self.api.store.after.append(keep_status(self.api))
+        self.server = Server(self.api, self._log)
+        self.network = Network()
+        self._authority = Authority(home / "tls")
+        certificate = self._authority.server(HOST)
+        self._serving = Serving(self.server, certificate, self._authority.certificate)
+        self._serving.start()
+        self.url = f"https://{HOST}:{self._serving.port}"
+        """Where the API server answers."""
+        self.credentials = Credentials(self._authority, self.server.tokens, home / "kube", self.url)
+        self.kubeconfig = self.credentials.kubeconfig(User.of("kubernetes-admin", [MASTERS]))
+        """File for clients that may do everything."""
+        self.apply(installed(groups))
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("default", "kube-system")
+        )
+
+    # ---- objects
+
+    def apply(self, objects: str | Path | Object | Iterable[Object]) -> list[Object]:
+        """Create objects, or change them to what is given: YAML text, a file, an object or several, Lists too.
+
+        Raises:
+            ApiError: one of them is refused.
+        """
+        return [self._serving.call(lambda obj=obj: self._apply(obj)) for obj in _objects(objects)]
+
+    def _apply(self, obj: Object) -> Object:
+        kind, metadata = self.api.kinds.of(obj), obj["metadata"]
+        namespace = metadata.get("namespace", "default") if kind.namespaced else None
+        if "name" not in metadata:
+            return self.api.create(kind, namespace, obj)
+        return self.api.patch(kind, namespace, metadata["name"], obj, APPLY, "tests")
+
+    def get(self, resource: str, name: str, namespace: str | None = None) -> Object | None:
+        """Give an object, such as `get("pods", "rc-head", "team-a")`; None when it is not there."""
+        return self._serving.call(lambda: self.api.find(resource, namespace, name))
+
+    def list(self, resource: str, namespace: str | None = None, labels: str | None = None) -> list[Object]:
+        """Give the objects of a resource, of one namespace or of all."""
+        return self._serving.call(lambda: self.api.list(self.api.kinds.named(resource), namespace, labels))
+
+    def delete(self, resource: str, name: str, namespace: str | None = None) -> None:
+        """Delete an object. Raises ApiError when it is not there."""
+        self._serving.call(lambda: self.api.delete(self.api.kinds.named(resource), namespace, name))
+
+    def set_status(self, resource: str, name: str, status: Object, namespace: str | None = None) -> None:
+        """Write an object's status, as a controller would that is not here."""
+        kind = self.api.kinds.named(resource)
+        self._serving.call(lambda: self.api.set_status(kind, self.api.get(kind, namespace, name), status))
+
+    def events(self, namespace: str, name: str | None = None) -> Sequence[tuple[str, str]]:
+        """Give the reasons and messages of a namespace's events, or of those about one object, oldest first."""
+        found = self.list("events", namespace)
+        return [(one["reason"], one["message"]) for one in found if name in (None, one["involvedObject"]["name"])]
+
+    # ---- what the server saw, and what it does wrong
+
+    @property
+    def requests(self) -> Sequence[Seen]:
+        """The requests that were answered, oldest first."""
+        return tuple(self.server.seen)
+
+    def fault(self, **plan: Any) -> Fault:
+        """Plan a fault, with the fields of `Fault`; `heal` ends it."""
+        fault = Fault(**plan)
+        self.server.faults.append(fault)
+        return fault
+
+    def forbid(self, verb: str | None = None, resource: str | None = None, **plan: Any) -> Fault:
+        """Refuse a verb on a resource as RBAC does; `resource` is RBAC's, such as `pods/log`."""
+        return self.fault(verb=verb, resource=resource, forbid=True, **plan)
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.server.faults.clear()
+
+    def user(self, name: str, groups: Iterable[str] = ()) -> Path:
+        """Give a kubeconfig for a user with the rights that Roles and Bindings in the cluster give."""
+        return self.credentials.kubeconfig(User.of(name, groups))
+
+    def service_account(self, namespace: str, name: str) -> Path:
+        """Give a kubeconfig for a service account."""
+        return self.user(f"system:serviceaccount:{namespace}:{name}")
+
+    def eventually(self, look: Callable[[], T], timeout: float = 60.0) -> T:
+        """Look again and again until something is seen, and give it. Fails with what the cluster's events say."""
+        deadline = time.monotonic() + timeout
+        while not (found := look()):
+            if time.monotonic() > deadline:
+                said = [
+                    f"{one['involvedObject']['name']}: {one['reason']}: {one['message']}" for one in self.list("events")
+                ]
+                raise AssertionError("\n".join([f"not seen within {timeout:g} s", *said[-20:], *self.failures[-3:]]))
+            time.sleep(0.2)
+        return found
+
+    def stop(self) -> None:
+        """End the API server."""
+        self._serving.stop()
+
+    def _log(self, namespace: str, pod: str, container: str | None) -> str | None:
+        path = self.home / "pods" / namespace / pod / f"{container}.log"
+        return path.read_text(errors="replace") if path.exists() else None
+
+
+class RunningCluster(KubeCluster):
+    """A cluster with nodes, on which pods of Ray are processes."""
+
+    def __init__(self, home: Path, pools: Sequence[Pool], settings: Settings, groups: tuple[str, ...] | None) -> None:
+        super().__init__(home, groups)
+        operator = Recorder(self.api, "kuberay-operator")
+        self._runtime = Runtime(home)
+        self._ray_pods = RayPods(self.api, self.network, settings, home / "t", self.credentials.in_cluster)
+        submitter = Submitter(self.api, home / "pods")
+        self._scheduler = self._serving.call(lambda: Scheduler(self.api, pools))
+        self._kubelet = Kubelet(self.api, self._runtime, self._ray_pods, self._failed)
+        self._reclaims = Reclaims(self.api, self._kubelet)
+        jobs = Jobs(self.api, operator, self._dashboard, submitter)
+        services = Services(self.api, operator, self._dashboard, self._serve_config)
+        steps = (Clusters(self.api, operator).step, self._scheduler.step, self._kubelet.step, jobs.step, services.step)
+        for step in steps:
+            self._serving.repeat(step, _STEP_SECONDS, self._failed)
+
+    def reclaim(self, target: str, grace_seconds: float = 30.0) -> list[str]:
+        """Take back a node, or the node of a pod, as a spot market does; the pods that go with it."""
+        return self._serving.call(lambda: self._reclaims.reclaim(self._node(target), grace_seconds))
+
+    def stock(self, pool: str, most: int) -> None:
+        """Set how many nodes of a pool there may be from now on; 0 is out of stock. Those that run stay."""
+        self._scheduler.stock[pool] = most
+
+    def break_image(self, part: str) -> None:
+        """Let images whose name contains a part not be pulled; `mend_images` ends it."""
+        self._kubelet.missing_images.add(part)
+
+    def mend_images(self) -> None:
+        """Let all images be pulled."""
+        self._kubelet.missing_images.clear()
+
+    def head(self, cluster: str, namespace: str) -> Object | None:
+        """Give the head pod of a RayCluster; None while there is none."""
+        heads = self.list("pods", namespace, f"ray.io/cluster={cluster},ray.io/node-type=head")
+        return next(iter(heads), None)
+
+    def address(self, cluster: str, namespace: str, port: str | int) -> str:
+        """Give `host:port` on this machine of a cluster's head: `gcs`, `dashboard`, `client`, `serve`, or a number.
+
+        Raises:
+            LookupError: the cluster has no head yet.
+        """
+        head = self.head(cluster, namespace)
+        if head is None:
+            raise LookupError(f"RayCluster {namespace}/{cluster} has no head pod")
+        return self.network.address(head, RAY_PORTS.get(port, port) if isinstance(port, str) else port)  # type: ignore[arg-type]
+
+    def log(self, namespace: str, pod: str, container: str) -> str:
+        """Give a container's output so far."""
+        return self._log(namespace, pod, container) or ""
+
+    def stop(self) -> None:
+        """End every process of every pod, then the API server."""
+        self._serving.end_steps()
+        self._serving.wait(self._kubelet.stop(), timeout=120)
+        super().stop()
+        self._runtime.close()
+
+    def _node(self, target: str) -> str:
+        for pod in self.api.list(self.api.kinds.named("pods"), None, fields=f"metadata.name={target}"):
+            return pod["spec"].get("nodeName") or target
+        return target
+
+    def _dashboard(self, cluster: Object) -> Dashboard | None:
+        metadata = cluster["metadata"]
+        selector = f"ray.io/cluster={metadata['name']},ray.io/node-type=head"
+        heads = self.api.list(self.api.kinds.named("pods"), metadata["namespace"], selector)
+        if not heads or heads[0]["status"].get("phase") != "Running":
+            return None
+        try:
+            env = self._ray_pods.environment(heads[0], heads[0]["spec"]["containers"][0])
+        except Exception:  # what its configuration lacks is told by its pod
+            return None
+        return Dashboard(self.network.address(heads[0], RAY_PORTS["dashboard"]), env.get("RAY_AUTH_TOKEN"))
+
+    def _serve_config(self, cluster: Object, text: str) -> Object:
+        config = yaml.safe_load(self._ray_pods.localize(text)) or {"applications": []}
+        head = self.api.list(
+            self.api.kinds.named("pods"),
+            cluster["metadata"]["namespace"],
+            f"ray.io/cluster={cluster['metadata']['name']}",
+        )[0]
+        options = config.setdefault("http_options", {})
+        options.update(host=own_address(), port=self.network.port(head, RAY_PORTS["serve"]))
+        return config
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures.append("".join(traceback.format_exception(error)))
+
+
+@contextmanager
+def kube_api(groups: tuple[str, ...] | None = None) -> Iterator[KubeCluster]:
+    """Give a cluster without nodes and operators: objects, admission, RBAC, watches; it is there at once.
+
+    Args:
+        groups: API groups whose CRDs are installed; None for all that are known.
+    """
+    with _home() as home:
+        kube = KubeCluster(home, groups)
+        try:
+            yield kube
+        finally:
+            kube.stop()
+
+
+@contextmanager
+def kube_cluster(
+    pools: Sequence[Pool] = DEFAULT_POOLS,
+    *,
+    environment: Mapping[str, str] | None = None,
+    services: Mapping[str, str] | None = None,
+    mounts: Mapping[str, str] | None = None,
+    groups: tuple[str, ...] | None = None,
+) -> Iterator[RunningCluster]:
+    """Give a cluster with nodes, the operator and real Ray; everything is ended with the block.
+
+    Args:
+        pools: which nodes there may be.
+        environment: variables for every container of Ray, over its own.
+        services: addresses on this machine of services that pods name: `{"mlflow.slipway:5000": "127.0.0.1:5012"}`.
+        mounts: folders on this machine for the paths at which pods mount volumes.
+        groups: API groups whose CRDs are installed; None for all that are known.
+    """
+    settings = Settings(environment or {}, services or {}, mounts or {})
+    with _home() as home:
+        kube = RunningCluster(home, pools, settings, groups)
+        try:
+            yield kube
+        finally:
+            kube.stop()
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    # Ray's sockets are below it, whose paths must be short.
+    home = Path(tempfile.mkdtemp(prefix="sw-k", dir="/tmp"))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _objects(given: str | Path | Object | Iterable[Object]) -> Iterator[Object]:
+    if isinstance(given, Path):
+        given = given.read_text()
+    if isinstance(given, str):
+        given = [one for one in yaml.load_all(given, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one]
+    for obj in [given] if isinstance(given, Mapping) else given:
+        if obj.get("kind") == "List":
+            yield from _objects(obj["items"])
+        else:
+            yield dict(obj)
