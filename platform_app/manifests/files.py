@@ -7,7 +7,13 @@ import yaml
 
 from platform_app.manifests.kueue import kueue_objects
 from platform_app.manifests.nodes import node_pools
-from platform_app.manifests.platform import off_spot_patch, platform_claim, ray_service_patch, single_node_volumes
+from platform_app.manifests.platform import (
+    image_replacements,
+    off_spot_patch,
+    platform_claim,
+    ray_service_patch,
+    single_node_volumes,
+)
 from platform_app.manifests.teams import team_objects
 from platform_app.manifests.tiers import priority_classes
 from platform_app.manifests.workers import ray_environment
@@ -38,6 +44,7 @@ def rendered_files(catalog: Catalog, source: str) -> dict[str, str]:
         "base/platform/rendered/off-spot.yaml": _yaml([off_spot_patch()]),
         "base/teams/teams.yaml": _yaml(found for team in catalog.teams for found in team_objects(team, catalog)),
         "components/gcs-fault-tolerance/off-spot.yaml": _yaml([off_spot_patch()]),
+        "components/images/replacements.yaml": _yaml([image_replacements(catalog)]),
         "components/kueue/queues.yaml": _yaml(kueue_objects(catalog)),
         "components/storage-single-node/volumes.yaml": _yaml(single_node_volumes(catalog)),
     }

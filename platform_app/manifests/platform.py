@@ -24,6 +24,27 @@ def ray_service_patch(catalog: Catalog) -> list[dict[str, Any]]:
     ]
 
 
+def image_replacements(catalog: Catalog) -> list[dict[str, Any]]:
+    """Render kustomize's replacements that tell the control plane, in its environment, of the cluster's own images.
+
+    kustomize puts images where containers name them, and nowhere else.
+    """
+    template, cluster = "template.spec.containers", "spec.rayClusterConfig"
+    head = f"{cluster}.headGroupSpec.{template}.[name=ray-head]"
+    sources = {"SLIPWAY_RAY_IMAGE": f"{head}.image"}
+    if gpu_groups := [group.name for group in catalog.worker_groups if group.gpus]:
+        group = f"{cluster}.workerGroupSpecs.[groupName={gpu_groups[0]}]"
+        sources["SLIPWAY_RAY_CUDA_IMAGE"] = f"{group}.{template}.[name=ray-worker].image"
+    service = {"kind": "RayService", "name": "slipway"}
+    return [
+        {
+            "source": {**service, "fieldPath": path},
+            "targets": [{"select": service, "fieldPaths": [f"{head}.env.[name={variable}].value"]}],
+        }
+        for variable, path in sources.items()
+    ]
+
+
 def off_spot_patch() -> list[dict[str, Any]]:
     """Render the JSON patch that keeps the platform's Deployments and StatefulSets off spot nodes."""
     return [{"op": "add", "path": "/spec/template/spec/affinity", "value": off_spot()}]

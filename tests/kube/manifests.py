@@ -39,8 +39,9 @@ def built_with(folder: Path, overlay: str, *components: str) -> str:
     return _kustomize(folder)
 
 
+@cache
 def objects(text: str) -> list[Object]:
-    """Read what was built."""
+    """Read what was built. Read once: a test changes nothing of it."""
     return [document for document in yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if document]
 
 

@@ -34,7 +34,6 @@ COMBINATIONS = {
     "everything on NFS": ("overlays/prod", "kueue", "jupyterhub"),
     "EFS": ("base", "storage-efs", "gcs-fault-tolerance"),
     "Filestore": ("base", "storage-filestore", "monitoring"),
-    "one machine": ("base", "storage-single-node"),
 }
 BUILTIN_GROUPS = (
     "",
@@ -62,19 +61,22 @@ def dev():
     return objects(built("overlays/dev"))
 
 
-@pytest.fixture(params=COMBINATIONS)
-def combination(request, tmp_path):
-    base, *components = COMBINATIONS[request.param]
-    return built_with(tmp_path, base, *components)
-
-
-def check(text):
-    """Give what the checker of the schemas says of a build, one line for each problem; skip where it is not."""
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory):
+    """What the checker of the schemas says of every build, by the name of the build."""
     if not CHECKER.exists():
         pytest.skip(f"no CRD schemas here: {CHECKER} is missing")
-    done = subprocess.run([sys.executable, CHECKER, "-"], input=text, capture_output=True, text=True, timeout=100)
-    *problems, _summary = (done.stdout + done.stderr).strip().splitlines()
-    return problems
+    folder = tmp_path_factory.mktemp("builds")
+    texts = {name: built(name) for name in (*OVERLAYS, *BOOTSTRAP)}
+    for name, (base, *components) in COMBINATIONS.items():
+        texts[name] = built_with(tmp_path_factory.mktemp("overlay"), base, *components)
+    files = {name: folder / f"{number}.yaml" for number, name in enumerate(texts)}
+    for name, file in files.items():
+        file.write_text(texts[name])
+    command = [sys.executable, CHECKER, *files.values()]
+    *lines, summary = subprocess.run(command, capture_output=True, text=True, timeout=110).stdout.splitlines()
+    assert f"objects checked in {len(files)} files" in summary
+    return {name: [line for line in lines if line.startswith(f"{file}:")] for name, file in files.items()}
 
 
 def env_of(container):
@@ -84,13 +86,9 @@ def env_of(container):
 # ---- schemas
 
 
-@pytest.mark.parametrize("kustomization", [*OVERLAYS, *BOOTSTRAP])
-def test_every_object_is_what_the_crds_and_the_strict_schemas_allow(kustomization):
-    assert check(built(kustomization)) == []
-
-
-def test_every_component_can_be_put_on_an_overlay(combination):
-    assert check(combination) == []
+@pytest.mark.parametrize("build", [*OVERLAYS, *BOOTSTRAP, *COMBINATIONS])
+def test_every_object_is_what_the_crds_and_the_strict_schemas_allow(build, problems):
+    assert problems[build] == []
 
 
 def plain_files():
@@ -458,6 +456,26 @@ def test_the_control_plane_has_no_verb_and_no_resource_by_wildcard_and_writes_on
     assert {o["roleRef"]["name"] for o in kinds(overlay, "ClusterRoleBinding")} == {"slipway-cluster"}
 
 
+def test_the_control_plane_has_exactly_the_verbs_that_its_adapter_uses(overlay):
+    api = pytest.importorskip("platform_app.adapters.kubernetes.api")
+    uses = {"list": {"list"}, "_read": {"list"}, "get": {"get"}, "create": {"create"}, "delete": {"delete"}}
+    uses |= {"json_patch": {"patch"}}
+    needed = set()
+    for module in Path(api.__file__).parent.glob("*.py"):
+        text = module.read_text()
+        for verb, resource in re.findall(r"(?:api\.|self\.)(\w+)\(\s*([A-Z_]+)\b", text):
+            needed |= {(getattr(api, resource).plural, used) for used in uses.get(verb, ())}
+        needed |= {("pods/log", "get")} if "api.log(" in text else set()
+    granted = {
+        (resource, verb)
+        for role in [*kinds(overlay, "Role"), *kinds(overlay, "ClusterRole")]
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == needed
+
+
 # ---- bootstrap
 
 
@@ -553,11 +571,21 @@ def test_crds_larger_than_an_annotation_are_applied_by_the_server():
 # ---- optional components
 
 
+def test_the_images_of_an_overlay_are_those_of_dedicated_jobs_too(overlay):
+    groups = {g["groupName"]: g["template"]["spec"]["containers"][0] for g in ray_cluster(overlay)["workerGroupSpecs"]}
+    head = ray_cluster(overlay)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert env_of(head)["SLIPWAY_RAY_IMAGE"] == head["image"] == groups["cpu"]["image"]
+    assert env_of(head)["SLIPWAY_RAY_CUDA_IMAGE"] == groups["gpu-spot"]["image"]
+
+
 def test_kueue_takes_the_place_of_the_teams_compute_quota(tmp_path):
     found = objects(built_with(tmp_path, "overlays/prod", "kueue"))
     quotas = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in kinds(found, "ResourceQuota")}
     assert {name for _, name in quotas} == {"jobs", "no-platform-priority"}
     assert {o["apiVersion"] for o in found if "kueue" in o["apiVersion"]} == {"kueue.x-k8s.io/v1beta2"}
+    head = ray_cluster(found)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    queues = kinds(found, "LocalQueue")
+    assert {queue["metadata"]["name"] for queue in queues} == {env_of(head)["SLIPWAY_KUEUE_QUEUE"]}
 
 
 def test_notebooks_have_the_client_set_up_the_platforms_own_image_and_no_token_of_rays():
