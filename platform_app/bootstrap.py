@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from platform_app.adapters.clock import SystemClock
 from platform_app.adapters.database import Database
 from platform_app.adapters.database import migrate as migrate_database
+from platform_app.adapters.kubernetes import KubeRayJobs, KubernetesApi, KubernetesSigns
 from platform_app.adapters.mlflow_registry import MlflowRegistry
 from platform_app.adapters.ray_cluster import RayCluster
 from platform_app.adapters.ray_jobs import RayJobs, auth_headers
@@ -12,7 +13,8 @@ from platform_app.adapters.ray_serve import RayServing
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.app import create_app
 from platform_app.api.services import Services
-from platform_app.launch import LaunchContext
+from platform_app.launch import DedicatedContext, LaunchContext
+from platform_app.ports import JobRunner
 from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
 from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
@@ -21,7 +23,7 @@ from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
 from platform_app.settings import Settings
-from platform_app.specs import load_catalog
+from platform_app.specs import ClusterChoice, load_catalog
 
 
 def migrate(settings: Settings) -> None:
@@ -32,13 +34,15 @@ def migrate(settings: Settings) -> None:
 def reconciler(settings: Settings, holder: str) -> Reconciler:
     """Put a reconciler together; `holder` names this process among all that may ever ask for the lease."""
     clock, database, context = SystemClock(), Database(settings.database_url), _context(settings)
+    kubernetes = _kubernetes(settings)
     jobs = JobPass(
         database.jobs,
-        RayJobs(settings.ray_dashboard_url, auth_headers()),
+        _runners(settings, kubernetes),
         SharedStorage(settings.storage),
         load_catalog(settings.catalog),
         context,
         clock,
+        KubernetesSigns(kubernetes, clock, settings.kueue_queue is not None) if kubernetes else None,
     )
     deployments = DeploymentPass(
         database.deployments,
@@ -56,10 +60,10 @@ def api(settings: Settings) -> FastAPI:
     clock, database, context = SystemClock(), Database(settings.database_url), _context(settings)
     catalog, cluster = load_catalog(settings.catalog), RayCluster()
     storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
-    runner = RayJobs(settings.ray_dashboard_url, auth_headers())
+    runners = _runners(settings, _kubernetes(settings))
     services = Services(
         jobs=Jobs(database.jobs, storage, registry, catalog, context, clock),
-        logs=Logs(database.jobs, runner, storage),
+        logs=Logs(database.jobs, runners, storage),
         models=Models(registry),
         deployments=Deployments(database.deployments, registry, clock),
         packages=Packages(storage, settings.package_limit_bytes),
@@ -70,4 +74,29 @@ def api(settings: Settings) -> FastAPI:
 
 
 def _context(settings: Settings) -> LaunchContext:
-    return LaunchContext(storage=settings.storage, tracking_uri=settings.tracking_uri)
+    dedicated = DedicatedContext(settings.ray_image, settings.ray_cuda_image, settings.kueue_queue)
+    return LaunchContext(
+        storage=settings.storage,
+        tracking_uri=settings.tracking_uri,
+        dedicated=None if settings.kubernetes == "none" else dedicated,
+    )
+
+
+def _kubernetes(settings: Settings) -> KubernetesApi | None:
+    match settings.kubernetes:
+        case "in-cluster":
+            return KubernetesApi.in_cluster()
+        case "kubeconfig":
+            return KubernetesApi.from_kubeconfig(settings.kubeconfig, settings.kube_context)
+        case "none":
+            return None
+
+
+def _runners(settings: Settings, kubernetes: KubernetesApi | None) -> dict[ClusterChoice, JobRunner]:
+    """Say where jobs run, by what they ask for: the one place in which that is decided."""
+    runners: dict[ClusterChoice, JobRunner] = {
+        ClusterChoice.SHARED: RayJobs(settings.ray_dashboard_url, auth_headers())
+    }
+    if kubernetes:
+        runners[ClusterChoice.DEDICATED] = KubeRayJobs(kubernetes)
+    return runners

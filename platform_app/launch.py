@@ -19,6 +19,18 @@ JOB_ENV = {
 
 
 @dataclass(frozen=True)
+class DedicatedContext:
+    """What the clusters of dedicated jobs are made of."""
+
+    image: str
+    """Image of heads and of workers without GPUs; the same Ray and Python as the platform's own."""
+    cuda_image: str
+    """Image of workers with GPUs."""
+    queue: str | None = None
+    """Kueue's LocalQueue in each team's namespace; None without Kueue."""
+
+
+@dataclass(frozen=True)
 class LaunchContext:
     """Where the platform keeps things, as a job must know it."""
 
@@ -26,6 +38,8 @@ class LaunchContext:
     """Path of the shared filesystem on every node."""
     tracking_uri: str
     """MLflow, as reached from the cluster."""
+    dedicated: DedicatedContext | None = None
+    """None where the platform has no Kubernetes: there are no dedicated jobs."""
 
 
 def stock_out_env(wait_seconds: int, retry_seconds: int) -> dict[str, str]:

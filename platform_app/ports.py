@@ -4,14 +4,15 @@
 own errors become `TemporaryError` (away: try again) or `PermanentError` (refused) at the boundary.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
 from platform_app.domain.deployment import Deployment
-from platform_app.domain.job import Event, Job, JobState
+from platform_app.domain.explain import Sign
+from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.specs import AttemptReport, Grant, ServedModel
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
@@ -102,6 +103,8 @@ class RayJobRequest:
     entrypoint: str
     runtime_env: Mapping[str, Any]
     metadata: Mapping[str, str]
+    manifest: Mapping[str, Any] | None = None
+    """The RayJob to create, where the attempt gets a cluster of its own."""
 
 
 class RayJobStatus(StrEnum):
@@ -120,6 +123,8 @@ class RayJobObservation:
 
     status: RayJobStatus
     message: str = ""
+    cause: Reason | None = None
+    """Why it failed, where that was its cluster's doing; None: its report says."""
 
 
 class JobRunner(Protocol):
@@ -142,12 +147,24 @@ class JobRunner(Protocol):
         """Ask an attempt to stop; nothing happens when it has ended or is gone."""
         ...
 
+    def release(self, submission_id: str) -> None:
+        """Let go of what an ended attempt still holds; its log is kept by now. Nothing happens when it is gone."""
+        ...
+
     def logs(self, submission_id: str) -> str | None:
         """Read the whole output so far; None when the cluster does not know the job."""
         ...
 
     def tail(self, submission_id: str) -> AsyncIterator[str]:
         """Stream the output from its beginning until the attempt ends."""
+        ...
+
+
+class WaitingSigns(Protocol):
+    """What is known of attempts that wait for their cluster."""
+
+    def of(self, submission_ids: Collection[str]) -> Mapping[str, tuple[Sign, ...]]:
+        """Gather what is known of each; one of which nothing is known is left out."""
         ...
 
 

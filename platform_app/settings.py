@@ -1,9 +1,12 @@
 """Configuration of the control plane, read from the environment (`SLIPWAY_…`) by the entry points and passed down."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from platform_app.manifests.workers import CUDA_IMAGE, IMAGE
 
 
 class Settings(BaseSettings):
@@ -27,5 +30,17 @@ class Settings(BaseSettings):
     """A catalog file; absent: the one that comes with Slipway."""
     package_limit_bytes: int = Field(ge=1, default=256 * 1024 * 1024)
     """Largest working directory (zipped) that is taken: 256 MiB."""
+    kubernetes: Literal["none", "in-cluster", "kubeconfig"] = "none"
+    """How Kubernetes is reached for jobs with clusters of their own; `none`: there are no such jobs."""
+    kubeconfig: Path | None = None
+    """A kubeconfig; absent: `KUBECONFIG`, else `~/.kube/config`."""
+    kube_context: str | None = None
+    """Context of the kubeconfig; absent: its current one."""
+    ray_image: str = IMAGE
+    """Image of dedicated clusters' heads and workers without GPUs: the platform's own, for Ray must be the same."""
+    ray_cuda_image: str = CUDA_IMAGE
+    """Image of dedicated clusters' workers with GPUs."""
+    kueue_queue: str | None = None
+    """Kueue's LocalQueue in each team's namespace; absent: dedicated jobs go through no queue but the platform's."""
     tick_seconds: float = Field(gt=0, default=0.5)
     """Pause between two passes of the reconciler."""

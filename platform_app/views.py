@@ -139,6 +139,8 @@ class PlanView(View):
     submission_id: str
     entrypoint: str
     runtime_env: dict[str, object]
+    ray_job: dict[str, object] | None = None
+    """The RayJob that would be created for a dedicated job."""
     placement: tuple[ShareView, ...]
     """Where it would run on an empty cluster."""
     price_per_hour: float

@@ -12,7 +12,7 @@ from platform_app.adapters.database import Database
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.services import Services
 from platform_app.domain.job import Job
-from platform_app.launch import LaunchContext
+from platform_app.launch import DedicatedContext, LaunchContext
 from platform_app.ports import JobStore, RayJobStatus
 from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
 from platform_app.services.cluster import cluster_view
@@ -21,8 +21,8 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
-from platform_app.specs import AttemptReport, SweepSpec, TrainSpec, load_catalog, report_path
-from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeRunner
+from platform_app.specs import AttemptReport, ClusterChoice, SweepSpec, TrainSpec, load_catalog, report_path
+from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeRunner, FakeSigns
 
 
 def train_spec(**fields) -> TrainSpec:
@@ -56,6 +56,11 @@ class ControlPlane:
     store: JobStore = None
     clock: FakeClock = field(default_factory=FakeClock)
     runner: FakeRunner = field(default_factory=FakeRunner)
+    dedicated: FakeRunner = field(default_factory=FakeRunner)
+    """Runs the jobs on clusters of their own."""
+    no_kubernetes: bool = False
+    """Whether the platform knows of none from its next start on."""
+    signs: FakeSigns = field(default_factory=FakeSigns)
     registry: AwayRegistry = field(default_factory=AwayRegistry)
     serving: AwayServing = field(default_factory=AwayServing)
     cluster: FakeCluster = field(default_factory=FakeCluster)
@@ -69,7 +74,8 @@ class ControlPlane:
         self.root = str(self.folder / "storage")
         self.storage = SharedStorage(self.root)
         self.catalog = load_catalog()
-        self.context = LaunchContext(storage=self.root, tracking_uri="http://mlflow")
+        dedicated = DedicatedContext(image="slipway:0", cuda_image="slipway-cuda:0")
+        self.context = LaunchContext(storage=self.root, tracking_uri="http://mlflow", dedicated=dedicated)
         numbers = itertools.count(1)
         self.jobs = Jobs(
             self.store,
@@ -80,10 +86,15 @@ class ControlPlane:
             self.clock,
             new_id=lambda name: f"{name}-{next(numbers):06}",
         )
-        self.logs = Logs(self.store, self.runner, self.storage, sleep=self._sleep)
+        self.logs = Logs(self.store, self.runners, self.storage, sleep=self._sleep)
         self.models = Models(self.registry)
         self.deployments = Deployments(self.database.deployments, self.registry, self.clock)
         self.reconciler = self.new_reconciler("first")
+
+    @property
+    def runners(self) -> dict[ClusterChoice, FakeRunner]:
+        shared = {ClusterChoice.SHARED: self.runner}
+        return shared if self.no_kubernetes else {**shared, ClusterChoice.DEDICATED: self.dedicated}
 
     @property
     def services(self) -> Services:
@@ -99,7 +110,7 @@ class ControlPlane:
 
     def new_reconciler(self, holder: str) -> Reconciler:
         """Start a control plane's reconciler, as a new process would."""
-        jobs = JobPass(self.store, self.runner, self.storage, self.catalog, self.context, self.clock)
+        jobs = JobPass(self.store, self.runners, self.storage, self.catalog, self.context, self.clock, self.signs)
         deployments = DeploymentPass(
             self.database.deployments, self.serving, self.registry, "http://mlflow", ("0" * 64,), self.clock
         )

@@ -4,9 +4,11 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
+from platform_app.domain.explain import Sign
+from platform_app.domain.job import Reason
 from platform_app.errors import PermanentError, TemporaryError
 from platform_app.ports import GroupCount, RayJobObservation, RayJobRequest, RayJobStatus, ServingObservation
 from platform_app.specs import ServedModel
@@ -52,6 +54,7 @@ class FakeRunner:
     def __init__(self) -> None:
         self.requests: dict[str, RayJobRequest] = {}
         self.stops: list[str] = []
+        self.released: list[str] = []
         self.power = Switch("Ray")
         self.log_power = Switch("Ray's log")
         self.refusal: str | None = None
@@ -69,13 +72,23 @@ class FakeRunner:
         """Let an attempt start to run."""
         self._seen[submission_id] = RayJobObservation(RayJobStatus.RUNNING)
 
+    def pend(self, submission_id: str) -> None:
+        """Let an attempt wait for its cluster again."""
+        self._seen[submission_id] = RayJobObservation(RayJobStatus.PENDING)
+
     def write(self, submission_id: str, text: str) -> None:
         """Let an attempt write output."""
         self._output[submission_id] = self._output.get(submission_id, "") + text
 
-    def finish(self, submission_id: str, status: RayJobStatus = RayJobStatus.SUCCEEDED, message: str = "") -> None:
+    def finish(
+        self,
+        submission_id: str,
+        status: RayJobStatus = RayJobStatus.SUCCEEDED,
+        message: str = "",
+        cause: Reason | None = None,
+    ) -> None:
         """Let an attempt end."""
-        self._seen[submission_id] = RayJobObservation(status, message)
+        self._seen[submission_id] = RayJobObservation(status, message, cause)
 
     def lose_all(self) -> None:
         """Replace the cluster by one that knows nothing."""
@@ -110,6 +123,10 @@ class FakeRunner:
         self.power.check()
         self.stops.append(submission_id)
 
+    def release(self, submission_id: str) -> None:
+        self.power.check()
+        self.released.append(submission_id)
+
     def logs(self, submission_id: str) -> str | None:
         self.power.check()
         self.log_power.check()
@@ -129,6 +146,18 @@ class FakeRunner:
             if over:
                 return
             await asyncio.sleep(0)
+
+
+class FakeSigns:
+    """`WaitingSigns` as a test puts them."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[Sign, ...]] = {}
+        self.asked = 0
+
+    def of(self, submission_ids: Collection[str]) -> Mapping[str, tuple[Sign, ...]]:
+        self.asked += 1
+        return {submission_id: self.known.get(submission_id, ()) for submission_id in submission_ids}
 
 
 class AwayRegistry(FakeRegistry):

@@ -63,6 +63,9 @@ class RayJobs:
         if not answer.is_success and answer.status_code != httpx.codes.NOT_FOUND:
             raise TemporaryError(f"Ray did not stop {submission_id} (HTTP {answer.status_code}): {answer.text[:500]}")
 
+    def release(self, submission_id: str) -> None:
+        """Do nothing: the cluster is there for others, and Ray forgets its oldest jobs by itself."""
+
     def logs(self, submission_id: str) -> str | None:
         """Read the driver's whole output so far."""
         answer = self._send("GET", f"/api/jobs/{submission_id}/logs")

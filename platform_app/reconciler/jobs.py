@@ -5,16 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from platform_app.dedicated import attempt_request
 from platform_app.domain.admission import Decision, decide
 from platform_app.domain.capacity import is_elastic, size
 from platform_app.domain.elastic import grants
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.errors import PermanentError, TemporaryError
-from platform_app.launch import LaunchContext, ray_job
-from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage
+from platform_app.launch import LaunchContext
+from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage, WaitingSigns
 from platform_app.reconciler.isolation import isolated
-from platform_app.reconciler.verdict import Ending, Step, ending, lost, step, told
-from platform_app.specs import AttemptReport, Catalog, Grant, SweepSpec
+from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, step, told
+from platform_app.reconciler.waiting import Waiting
+from platform_app.specs import AttemptReport, Catalog, ClusterChoice, Grant, SweepSpec
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ _MESSAGES_PER_PASS = 100
 """Waiting jobs whose message is refreshed in one pass; a long queue must not fill the pass with writes."""
 _REST = timedelta(minutes=1)
 """How long an elastic run keeps its size before it grows again: each resize costs it some seconds."""
+_SUBMIT_AGAIN = timedelta(seconds=5)
+"""How long a submission that did not go through rests: a quota or a permission is not mended within a pass."""
 _LOG_PATIENCE = timedelta(minutes=1)
 """How long an ended attempt waits for its log and report to be readable before it is recorded without them."""
 
@@ -33,14 +37,15 @@ class JobPass:
     def __init__(
         self,
         store: JobStore,
-        runner: JobRunner,
+        runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
         catalog: Catalog,
         context: LaunchContext,
         clock: Clock,
+        signs: WaitingSigns | None = None,
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._runners = runners
         self._storage = storage
         self._catalog = catalog
         self._context = context
@@ -49,6 +54,9 @@ class JobPass:
         """When an elastic run may grow again, by job id."""
         self._unread_since: dict[str, datetime] = {}
         """Ended attempts whose log or report could not be read, by submission id."""
+        self._submit_after: dict[str, datetime] = {}
+        """When a submission that did not go through is tried again, by job id."""
+        self._waiting = Waiting(signs, clock) if signs else None
 
     def run(self, may_act: Callable[[], bool]) -> None:
         """Make one pass.
@@ -57,32 +65,57 @@ class JobPass:
             may_act: asked before each act; the pass ends when it says no.
 
         Raises:
-            TemporaryError: the store or the runner is away.
+            TemporaryError: the store is away.
         """
         # The store is read first: what it says is running was submitted before the runner is asked.
         live = self._store.live()
-        seen = self._runner.observe()
+        seen, away = self._observed()
         held = [job for job in live if job.state.holds_capacity]
-        queue = [job for job in live if job.state is JobState.QUEUED]
-        for job in held:
+        for job in live:
             if not may_act():
                 return
             with isolated(job.id):
-                self._follow(job, seen.get(job.submission_id or ""))
-        self._admit(queue, held, may_act)
-        self._resize(queue, held, may_act)
+                if job.spec.cluster in away:
+                    if job.spec.cluster is ClusterChoice.DEDICATED:
+                        self._tell(job, f"waits: {away[job.spec.cluster]}")
+                elif job.state.holds_capacity:
+                    self._follow(job, seen[job.spec.cluster].get(job.submission_id or ""))
+        for place in dict.fromkeys(_place(job) for job in live if job.spec.cluster not in away):
+            there = [job for job in live if _place(job) == place]
+            running = [job for job in there if job.state.holds_capacity]
+            queue = [job for job in there if job.state is JobState.QUEUED]
+            self._admit(queue, running, may_act)
+            self._resize(queue, running, may_act)
         self._stop_strays({job.submission_id for job in held}, seen)
+        self._explain([job for job in held if job.spec.cluster not in away])
+
+    def _observed(self) -> tuple[dict[ClusterChoice, Mapping[str, RayJobObservation]], dict[ClusterChoice, str]]:
+        """Give what each runner sees, and why the others are away: those do not hold back jobs that run elsewhere."""
+        seen: dict[ClusterChoice, Mapping[str, RayJobObservation]] = {}
+        away = {ClusterChoice.DEDICATED: "dedicated jobs need Kubernetes: set SLIPWAY_KUBERNETES on the platform"}
+        for cluster, runner in self._runners.items():
+            away.pop(cluster, None)
+            try:
+                seen[cluster] = runner.observe()
+            except TemporaryError as error:
+                _log.warning("jobs of the %s cluster are left out: %s", cluster, error)
+                away[cluster] = str(error)
+        return seen, away
 
     def _follow(self, job: Job, seen: RayJobObservation | None) -> None:
         match step(job, seen):
             case Step.SUBMIT:
-                self._submit(job)
+                if self._clock.now() >= self._submit_after.get(job.id, job.created_at):
+                    self._submit(job)
             case Step.STOP:
-                self._runner.stop(job.submission_id or "")
+                self._stop(job)
             case Step.RUNS:
                 self._save(job.running(self._clock.now()), f"attempt {len(job.attempts)} runs")
             case Step.LOST:
                 self._end(job, lost(job), report=self._storage.report(job.id, len(job.attempts)))
+            case Step.EVICTED if seen:
+                self._end(job, evicted(seen))
+                self._runners[job.spec.cluster].release(job.submission_id or "")
             case Step.END if seen:
                 self._account(job, seen)
 
@@ -99,12 +132,11 @@ class JobPass:
             elif decision.message != decision.job.message and refreshed < _MESSAGES_PER_PASS:
                 refreshed += 1
                 with isolated(decision.job.id):
-                    self._store.save(replace(decision.job, message=decision.message))
+                    self._tell(decision.job, decision.message)
         for job in queue:
-            message = f"waits: the catalog has no tier {job.spec.tier!r} any more"
-            if job.spec.tier not in tiers and job.message != message:
+            if job.spec.tier not in tiers:
                 with isolated(job.id):
-                    self._store.save(replace(job, message=message))
+                    self._tell(job, f"waits: the catalog has no tier {job.spec.tier!r} any more")
 
     def _start(self, decision: Decision) -> None:
         """Save the attempt, then start it: a platform that dies in between starts it when it is back."""
@@ -148,17 +180,42 @@ class JobPass:
         try:
             if package and uri is None:
                 raise PermanentError(f"its working directory {package} is gone: upload it and submit again")
-            self._runner.submit(ray_job(job, self._context, uri))
+            self._runners[job.spec.cluster].submit(attempt_request(job, self._context, self._catalog, uri))
         except PermanentError as error:
             self._end(job, Ending(Reason.SUBMISSION_REFUSED, str(error)))
+        except TemporaryError as error:
+            self._submit_after[job.id] = self._clock.now() + _SUBMIT_AGAIN
+            _log.warning("%s is not started yet: %s", job.submission_id, error)
+            self._tell(job, f"waits: {error}")
+        else:
+            self._submit_after.pop(job.id, None)
+
+    def _explain(self, held: Sequence[Job]) -> None:
+        """Say of dedicated jobs what holds them up: their whole cluster, or some of its workers."""
+        dedicated = [job for job in held if job.spec.cluster is ClusterChoice.DEDICATED]
+        going = [job for job in dedicated if job.state in (JobState.PENDING, JobState.RUNNING)]
+        if not self._waiting:
+            return
+        with isolated("what dedicated jobs wait for"):
+            explained = self._waiting.explained(going)
+            for job in (job for job in going if job.id in explained):
+                with isolated(job.id):
+                    self._tell(job, explained[job.id])
+
+    def _stop(self, job: Job) -> None:
+        """Ask an attempt to stop. What it wrote is kept before: a dedicated one's output goes with its cluster."""
+        runner, submission_id = self._runners[job.spec.cluster], job.submission_id or ""
+        if job.spec.cluster is ClusterChoice.DEDICATED and (output := runner.logs(submission_id)):
+            self._storage.keep_log(job.id, len(job.attempts), output)
+        runner.stop(submission_id)
 
     def _account(self, job: Job, seen: RayJobObservation) -> None:
         """Record the end of an attempt, once its log is kept and its report read."""
-        number, submission_id = len(job.attempts), job.submission_id or ""
+        number, submission_id, runner = len(job.attempts), job.submission_id or "", self._runners[job.spec.cluster]
         output, report = None, None
         try:
             report = self._storage.report(job.id, number)
-            output = self._runner.logs(submission_id)
+            output = runner.logs(submission_id)
             if output is not None:
                 self._storage.keep_log(job.id, number, output)
         except (TemporaryError, OSError) as error:
@@ -168,6 +225,7 @@ class JobPass:
                 return
         self._unread_since.pop(submission_id, None)
         self._end(job, ending(job, seen, report), output, report)
+        runner.release(submission_id)
 
     def _end(self, job: Job, why: Ending, output: str | None = None, report: AttemptReport | None = None) -> None:
         now = self._clock.now()
@@ -180,18 +238,35 @@ class JobPass:
             happened.append(Event(now, "log-tail", "\n".join(output.splitlines()[-_TAIL_LINES:])))
         self._store.save(ended, happened)
 
-    def _stop_strays(self, wanted: set[str | None], seen: Mapping[str, RayJobObservation]) -> None:
+    def _stop_strays(
+        self, wanted: set[str | None], seen: Mapping[ClusterChoice, Mapping[str, RayJobObservation]]
+    ) -> None:
         """Stop attempts that run although the ledger has ended them: one was started after the platform gave it up."""
-        for submission_id, observation in seen.items():
+        for cluster, submission_id, observation in (
+            (cluster, *one) for cluster, attempts in seen.items() for one in attempts.items()
+        ):
             alive = observation.status in (RayJobStatus.PENDING, RayJobStatus.RUNNING)
-            if not alive or submission_id in wanted:
+            # The shared cluster keeps its ended jobs; a RayJob stays until someone lets go of it.
+            if submission_id in wanted or not (alive or cluster is ClusterChoice.DEDICATED):
                 continue
             job = self._store.get(submission_id.rpartition("-")[0])
             # Jobs that came by `ray job submit` are nobody's strays.
             if job and not (job.state.holds_capacity and job.submission_id == submission_id):
-                _log.warning("%s runs although %s is %s: stopping it", submission_id, job.id, job.state)
+                _log.warning("%s is there although %s is %s: stopping it", submission_id, job.id, job.state)
                 with isolated(submission_id):
-                    self._runner.stop(submission_id)
+                    runner = self._runners[cluster]
+                    (runner.stop if alive else runner.release)(submission_id)
+
+    def _tell(self, job: Job, message: str) -> None:
+        """Write why a job waits, where that is news."""
+        if job.message != message:
+            self._store.save(replace(job, message=message))
 
     def _save(self, job: Job, message: str) -> Job:
         return self._store.save(job, [Event(self._clock.now(), job.state, message)])
+
+
+def _place(job: Job) -> tuple[str, str | None]:
+    """Name what a job's workers are taken from: jobs of other places neither wait for it nor make room for it."""
+    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
+    return job.spec.cluster, job.spec.team if dedicated else None

@@ -31,6 +31,8 @@ class Step(StrEnum):
     """The runner says that the attempt has ended; why is in its report."""
     LOST = "lost"
     """The runner knew the attempt and knows it no more."""
+    EVICTED = "evicted"
+    """It ran, and waits for a cluster again."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,26 @@ def step(job: Job, seen: RayJobObservation | None) -> Step:
         return Step.STOP
     if job.state is JobState.PENDING and seen.status is RayJobStatus.RUNNING:
         return Step.RUNS
+    if job.state is JobState.RUNNING and seen.status is RayJobStatus.PENDING:
+        return Step.EVICTED
     return Step.NOTHING
 
 
-def lost(job: Job) -> Ending:
-    """Say how an attempt ended that went away with its cluster."""
+def lost(job: Job, why: str = "") -> Ending:
+    """Say how an attempt ended that went away with its cluster; `why` is what the runner knows of it."""
     if job.state is JobState.STOPPING:
         return Ending(Reason.STOPPED_BY_USER, "stopped; the cluster knows nothing of it")
     losses = 1 + sum(attempt.reason is Reason.CLUSTER_LOST for attempt in job.attempts)
     if losses >= LOST_CLUSTERS:
         return Ending(Reason.DRIVER_FAILED, f"the cluster was lost {losses} times while this job ran: see its log")
-    return Ending(Reason.CLUSTER_LOST, "the cluster was lost; it continues from its last checkpoint")
+    detail = f" ({why})" if why else ""
+    return Ending(Reason.CLUSTER_LOST, f"the cluster was lost{detail}; it continues from its last checkpoint")
+
+
+def evicted(seen: RayJobObservation) -> Ending:
+    """Say how an attempt ended whose cluster was taken away for others."""
+    detail = f" ({seen.message})" if seen.message else ""
+    return Ending(Reason.PREEMPTED, f"its cluster was taken away{detail}; it continues from its last checkpoint")
 
 
 def told(report: AttemptReport | None, now: datetime) -> list[Event]:
@@ -86,6 +97,10 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
         return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
     if report and report.cause:
         return Ending(Reason(report.cause.value), report.message)
+    if seen.cause is Reason.CLUSTER_LOST:
+        return lost(job, seen.message)
+    if seen.cause:
+        return Ending(seen.cause, seen.message)
     if _SIGKILLED.search(seen.message):
         return _driver_lost(job)
     detail = f": {seen.message}" if seen.message else ""

@@ -3,14 +3,16 @@
 import secrets
 from collections.abc import Callable, Sequence
 
+from platform_app.dedicated import attempt_request
 from platform_app.domain import capacity
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.preflight import preflight
 from platform_app.domain.validation import nearest
 from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound, TemporaryError
-from platform_app.launch import LaunchContext, ray_job
+from platform_app.launch import LaunchContext
 from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage
 from platform_app.services.guarded import again_when_stale
-from platform_app.specs import AttemptReport, Catalog, SweepSpec, TrainSpec, digest
+from platform_app.specs import AttemptReport, Catalog, ClusterChoice, SweepSpec, TrainSpec, digest
 from platform_app.views import EventView, JobView, Page, PlanView, ShareView, TrialView
 
 _LONGEST_ENTRYPOINT = 120_000
@@ -78,6 +80,7 @@ class Jobs:
             submission_id=request.submission_id,
             entrypoint=request.entrypoint,
             runtime_env=dict(request.runtime_env),
+            ray_job=dict(request.manifest) if request.manifest else None,
             placement=tuple(ShareView(**vars(share)) for share in placement),
             price_per_hour=capacity.price_per_hour(placement, self._catalog),
         )
@@ -118,8 +121,10 @@ class Jobs:
         """Give a queued job's first attempt as it would be sent. Raises InvalidRequest where it could never run."""
         spec = job.spec
         package = self._storage.package_uri(spec.working_dir) if spec.working_dir else None
-        request = ray_job(job.admitted(job.created_at), self._context, package)
-        problems = list(capacity.impossible(spec, self._catalog))
+        request = attempt_request(job.admitted(job.created_at), self._context, self._catalog, package)
+        problems = [*capacity.impossible(spec, self._catalog), *self._dedicated_problems(spec)]
+        if request.manifest and not problems:
+            problems += [FieldProblem(f"ray_job.{one.field}", one.message) for one in preflight(request.manifest)]
         tiers = [tier.name for tier in self._catalog.tiers]
         if spec.tier not in tiers:
             problems.append(FieldProblem("tier", f"no such tier: {spec.tier!r}{nearest(spec.tier, tiers)}"))
@@ -132,6 +137,20 @@ class Jobs:
         if problems:
             raise InvalidRequest(*problems)
         return request
+
+    def _dedicated_problems(self, spec: TrainSpec | SweepSpec) -> tuple[FieldProblem, ...]:
+        if spec.cluster is not ClusterChoice.DEDICATED:
+            return ()
+        if self._context.dedicated is None:
+            message = "this platform has no Kubernetes for a cluster of its own: take shared"
+            return (FieldProblem("cluster", message),)
+        teams = [team.name for team in self._catalog.teams]
+        if spec.team is None:
+            message = f"a dedicated job runs in its team's namespace: name the team{nearest('', teams)}"
+            return (FieldProblem("team", message),)
+        if spec.team not in teams:
+            return (FieldProblem("team", f"no such team: {spec.team!r}{nearest(spec.team, teams)}"),)
+        return ()
 
     def _view(self, job: Job) -> JobView:
         return JobView.of(job, self._reports(job))

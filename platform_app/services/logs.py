@@ -5,11 +5,12 @@ with the bytes seen so far and misses nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from platform_app.errors import NotFound, TemporaryError
 from platform_app.ports import JobRunner, JobStore, Storage
 from platform_app.services.jobs import stored_job
+from platform_app.specs import ClusterChoice
 
 _PAUSE_SECONDS = 1.0
 
@@ -20,12 +21,12 @@ class Logs:
     def __init__(
         self,
         store: JobStore,
-        runner: JobRunner,
+        runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._runners = runners
         self._storage = storage
         self._sleep = sleep
 
@@ -54,16 +55,19 @@ class Logs:
                 if rest := await asyncio.to_thread(self.read, job_id, attempt, seen):
                     yield rest
                 return
-            async for piece in self._tail(f"{job_id}-{attempt}", seen):
+            async for piece in self._tail(job_id, attempt, seen):
                 seen += len(piece)
                 yield piece
             await self._sleep(_PAUSE_SECONDS)
 
-    async def _tail(self, submission_id: str, offset: int) -> AsyncIterator[bytes]:
+    async def _tail(self, job_id: str, attempt: int, offset: int) -> AsyncIterator[bytes]:
         """Stream what the runner has beyond an offset; ends when the runner ends it or is away."""
         position = 0
+        runner = await asyncio.to_thread(self._runner, job_id)
+        if runner is None:
+            return
         try:
-            async for text in self._runner.tail(submission_id):
+            async for text in runner.tail(f"{job_id}-{attempt}"):
                 piece = text.encode()
                 unseen = piece[max(0, offset - position) :]
                 position += len(piece)
@@ -74,9 +78,13 @@ class Logs:
 
     def _text(self, job_id: str, attempt: int) -> str:
         kept = self._storage.log(job_id, attempt)
-        if kept is None:
-            kept = self._runner.logs(f"{job_id}-{attempt}")
+        if kept is None and (runner := self._runner(job_id)):
+            kept = runner.logs(f"{job_id}-{attempt}")
         return kept or ""
+
+    def _runner(self, job_id: str) -> JobRunner | None:
+        """Give the runner of a job; None for a dedicated one that a platform without Kubernetes once ran."""
+        return self._runners.get(stored_job(self._store, job_id).spec.cluster)
 
     def _is_over(self, job_id: str, number: int) -> bool:
         job = stored_job(self._store, job_id)

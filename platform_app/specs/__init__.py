@@ -8,6 +8,7 @@ from platform_app.specs.base import Name, Spec, digest
 from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, Team, Tier, WorkerGroup, load_catalog
 from platform_app.specs.jobs import (
     Checkpointing,
+    ClusterChoice,
     JobSpec,
     MarketPolicy,
     Objective,
@@ -37,6 +38,7 @@ __all__ = [
     "AttemptStatus",
     "Catalog",
     "Checkpointing",
+    "ClusterChoice",
     "DeploymentSpec",
     "Dimension",
     "FailureCause",

@@ -41,6 +41,15 @@ class MarketPolicy(StrEnum):
     ON_DEMAND = "on-demand"
 
 
+class ClusterChoice(StrEnum):
+    """Which Ray cluster a job runs on."""
+
+    SHARED = "shared"
+    """The one that the platform itself runs on."""
+    DEDICATED = "dedicated"
+    """One of its own, made for it on Kubernetes in its team's namespace."""
+
+
 class WorkerResources(Spec):
     """Training workers, and what each of them holds."""
 
@@ -124,6 +133,9 @@ class _TrainingSpec(Spec):
     registered_model: Name | None = None
     """MLflow registered model to which the best checkpoint is added as a new version."""
     tier: Name = "development"
+    cluster: ClusterChoice = ClusterChoice.SHARED
+    team: Name | None = None
+    """Whose job it is; one with `cluster: dedicated` runs in this team's namespace."""
     experiment: str = Field(min_length=1, max_length=200, default="slipway")
     """MLflow experiment."""
     working_dir: Package | None = None
