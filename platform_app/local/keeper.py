@@ -28,6 +28,8 @@ _LOOKS = 2
 """In so many looks in a row a component must be gone: one alone may have met a process that was just starting."""
 _CALM_SECONDS = 120.0
 """A component that lived so long is started again at once when it dies."""
+_START_SECONDS = 300.0
+"""A start may take so long here: what else is at work on the machine may be what has cost the component its life."""
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds from the end of a start to the next one, by the number of starts in a row."""
 
@@ -135,7 +137,7 @@ def main() -> None:
     home, *control_plane = sys.argv[1:]
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    cluster = LocalCluster(Path(home), tuple(control_plane) or CONTROL_PLANE)
+    cluster = LocalCluster(Path(home), tuple(control_plane) or CONTROL_PLANE, _START_SECONDS)
     if state := cluster.state:
         Keeper(cluster, state).run()
 
