@@ -58,10 +58,11 @@ def requirements(model: Any) -> list[str]:
     """Pin what a served model needs: MLflow, torch, and the libraries whose classes the model is made of."""
     from importlib.metadata import packages_distributions, version
 
-    distributions = packages_distributions()
+    known = packages_distributions()
     packages = {"mlflow", "torch"} | {type(part).__module__.partition(".")[0] for part in model.modules()}
     # A package of the user's working directory is of no distribution, and travels with the model.
-    names = {distributions[package][0] for package in packages - PLATFORM_PACKAGES if package in distributions}
+    used = {package: known[package] for package in packages - PLATFORM_PACKAGES if package in known}
+    names = {package if package in names else names[0] for package, names in used.items()}
     return sorted(f"{name}=={version(name).partition('+')[0]}" for name in names)
 
 

@@ -58,7 +58,7 @@ def shard(model: nn.Module, optimizer: Optimizer, device: torch.device, world_si
     if any(parameter not in before for group in optimizer.param_groups for parameter in group["params"]):
         message = "parallel: fsdp needs an optimizer over parameters of the workload's model alone"
         raise JobFailed(FailureCause.USER_CODE_FAILED, message)
-    for block in _blocks(model):
+    for block in blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     after = dict(model.named_parameters())
@@ -97,9 +97,9 @@ def placed(state: Any, mesh: DeviceMesh | None) -> Any:
     return state
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
+def blocks(module: nn.Module) -> list[nn.Module]:
     """Find the members of the outermost lists of a model's modules: a transformer's layers."""
     found: list[nn.Module] = []
     for child in module.children():
-        found += child if isinstance(child, nn.ModuleList) else _blocks(child)
+        found += child if isinstance(child, nn.ModuleList) else blocks(child)
     return found

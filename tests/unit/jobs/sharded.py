@@ -1,5 +1,8 @@
 """A workload that is sharded over its workers, and a process that trains as one of them and keeps real checkpoints."""
 
+import os
+import signal
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -89,25 +92,29 @@ class Keeping(tiny.Recorder):
             self._saver.save(saved["step"], saved, metrics)
 
 
-class Full(Checkpoints):
-    """A disk that one worker finds full at one step."""
+class Troubled(Checkpoints):
+    """At one step one worker finds the disk full, or is killed while it writes."""
 
-    full_at = None
+    trouble = None
 
     def _write(self, aside, state, writers):
-        if (state["step"], writers.rank) == self.full_at:
-            raise OSError(28, "No space left on device")
+        match self.trouble:
+            case (kind, step, rank) if (step, rank) == (state["step"], writers.rank):
+                if kind == "killed":
+                    (aside / writers.file).write_bytes(b"half")
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise OSError(28, "No space left on device")
         return super()._write(aside, state, writers)
 
 
-def work(rank, world_size, port, spec, make, leave_after, folder, full_at):
+def work(rank, world_size, port, spec, make, leave_after, folder, trouble):
     """Be one worker of a run, from its last checkpoint on."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     seat = Seat(torch.device("cpu"), rank, world_size)
     workload = make({})
-    checkpoints = Full(folder, Objective(metric="loss", mode="min"), 100)
-    checkpoints.full_at = full_at
+    checkpoints = Troubled(folder, Objective(metric="loss", mode="min"), 100)
+    checkpoints.trouble = trouble
     newest, _ = checkpoints.newest_whole()
     resume_from = (newest.path.name, read_state(newest.path)) if newest else None
     warnings = []

@@ -1,6 +1,5 @@
 """Fine-tuning of language models, with a small one, and with one that was saved to a folder: nothing is downloaded."""
 
-import dataclasses
 import sys
 
 import pytest
@@ -10,7 +9,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from jobs.failure import JobFailed
 from jobs.loop import fit
+from jobs.publish import requirements
 from jobs.seat import Seat
+from jobs.sharding import blocks
 from jobs.workloads import causal_lm
 from platform_app.specs import FailureCause
 from tests.unit.jobs import tiny
@@ -142,8 +143,11 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
     assert refused.value.cause is FailureCause.IMPORT_FAILED
 
 
-def test_a_sharded_model_is_sharded_by_its_layers():
-    workload = dataclasses.replace(causal_lm.make(SHORT), parallel="fsdp")
-    from jobs.sharding import _blocks
+def test_a_published_model_pins_the_libraries_that_its_classes_come_from():
+    names = [pin.partition("==")[0] for pin in requirements(causal_lm.make(SHORT).model)]
+    assert names == ["mlflow", "torch", "transformers"]
+    assert [pin.partition("==")[0] for pin in requirements(tiny.make({}).model)] == ["mlflow", "torch"]
 
-    assert [type(block).__name__ for block in _blocks(workload.model)] == ["LlamaDecoderLayer"] * 2
+
+def test_a_sharded_model_is_sharded_by_its_layers():
+    assert [type(block).__name__ for block in blocks(causal_lm.make(SHORT).model)] == ["LlamaDecoderLayer"] * 2

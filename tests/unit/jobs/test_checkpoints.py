@@ -143,6 +143,19 @@ def test_more_failures_in_a_row_than_allowed_end_the_job_with_the_cause(tmp_path
                 saver.save(step, state(step))
 
 
+def test_a_saver_says_that_more_failed_than_may_until_one_is_written_again(tmp_path):
+    disk = Disk(tmp_path, full_at={1, 2})
+    committed = threading.Event()
+    with Saver(disk, max_failures=1, warn=lambda message: message.count("step 2") and committed.set()) as saver:
+        saver.save(1, state(1))
+        saver.save(2, state(2))
+        assert committed.wait(30)
+        assert saver.has_failed
+        saver.save(3, state(3))
+    assert not saver.has_failed
+    assert steps(disk) == [3]
+
+
 def test_a_step_does_not_wait_while_one_checkpoint_is_written_and_another_waits(tmp_path):
     let_go = threading.Event()
 

@@ -24,14 +24,14 @@ def of_run(folder):
     return Checkpoints(folder, Objective(metric="loss", mode="min"), 100)
 
 
-def run(folder, *parts, spec=SPEC, make=sharded.make, full_at=None):
+def run(folder, *parts, spec=SPEC, make=sharded.make, trouble=None):
     """Run in parts, each of so many workers and up to a step, and give the last checkpoint's state, put together."""
     folder.mkdir(exist_ok=True)
     for world_size, leave_after in parts:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        mp.spawn(sharded.work, (world_size, port, spec, make, leave_after, folder, full_at), nprocs=world_size)
+        mp.spawn(sharded.work, (world_size, port, spec, make, leave_after, folder, trouble), nprocs=world_size)
     return placed(read_state(of_run(folder).newest_whole()[0].path), mesh=None)
 
 
@@ -86,11 +86,19 @@ def test_another_number_of_workers_goes_on_from_the_shards(tmp_path):
 
 
 def test_a_checkpoint_of_which_one_worker_cannot_write_its_part_fails_alone(tmp_path, undisturbed):
-    assert equal(run(tmp_path, (2, None), full_at=(3, 1)), undisturbed)
+    assert equal(run(tmp_path, (2, None), trouble=("full", 3, 1)), undisturbed)
     assert [one.manifest.step for one in of_run(tmp_path).all()] == [4, 6, 8]
     for rank in (0, 1):
         warning = (tmp_path / f"warnings-{rank}").read_text()
         assert re.match(r"the checkpoint of step 3 could not .* worker 1: OSError: .*No space left", warning)
+
+
+def test_a_worker_that_is_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path, undisturbed):
+    with pytest.raises((mp.ProcessExitedException, mp.ProcessRaisedException)):
+        run(tmp_path, (2, None), trouble=("killed", 6, 1))
+    assert [one.manifest.step for one in of_run(tmp_path).all()] == [3, 4]
+    assert equal(run(tmp_path, (2, None)), undisturbed)
+    assert not list(tmp_path.glob(".aside-*"))
 
 
 def test_a_missing_shard_makes_the_checkpoint_give_way_to_the_one_before(tmp_path, calm, undisturbed):
