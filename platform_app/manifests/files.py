@@ -11,6 +11,7 @@ from platform_app.manifests.platform import (
     image_replacements,
     off_spot_patch,
     platform_claim,
+    platform_egress,
     ray_service_patch,
     single_node_volumes,
 )
@@ -40,6 +41,7 @@ def rendered_files(catalog: Catalog, source: str) -> dict[str, str]:
         "base/platform/rendered/catalog.yaml": _HEADER + source,
         "base/platform/rendered/ray.env": _HEADER + variables,
         "base/platform/rendered/claim.yaml": _yaml(platform_claim()),
+        "base/platform/rendered/egress.yaml": _yaml(platform_egress()),
         "base/platform/rendered/worker-groups.yaml": _yaml([ray_service_patch(catalog)]),
         "base/platform/rendered/off-spot.yaml": _yaml([off_spot_patch()]),
         "base/teams/teams.yaml": _yaml(found for team in catalog.teams for found in team_objects(team, catalog)),

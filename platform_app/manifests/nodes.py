@@ -22,7 +22,7 @@ def _node_pool(group: WorkerGroup) -> dict[str, Any]:
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
-        "metadata": {"name": group.name, "labels": labels("slipway", "nodes")},
+        "metadata": {"name": group.name, "labels": labels("slipway", "workers")},
         "spec": {
             "limits": _limits(group),
             "disruption": {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from platform_app.manifests.names import NAMESPACE, SHARED_STORAGE, STORAGE_CLAIM, STORAGE_CLASS, labels, off_spot
-from platform_app.manifests.teams import storage_claim, team_namespace
+from platform_app.manifests.teams import no_metadata, storage_claim, team_namespace
 from platform_app.manifests.workers import worker_group
 from platform_app.specs import Catalog
 
@@ -54,6 +54,18 @@ def platform_claim() -> list[dict[str, Any]]:
     """Render the platform's own claim of the shared filesystem."""
     metadata = {"name": STORAGE_CLAIM, "labels": labels("slipway", "storage")}
     return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": storage_claim()}]
+
+
+def platform_egress() -> list[dict[str, Any]]:
+    """Render the policy that keeps the platform's workers, where users' code runs, from the nodes' credentials."""
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "no-metadata", "labels": labels("slipway", "network")},
+            "spec": no_metadata({"ray.io/node-type": "worker"}),
+        }
+    ]
 
 
 def single_node_volumes(catalog: Catalog) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ def team_objects(team: Team, catalog: Catalog) -> list[dict[str, Any]]:
         _object(team, "v1", "LimitRange", "defaults", spec=_defaults()),
         _object(team, "v1", "PersistentVolumeClaim", STORAGE_CLAIM, spec=storage_claim()),
         _object(team, "networking.k8s.io/v1", "NetworkPolicy", "closed", spec=_closed()),
+        _object(team, "networking.k8s.io/v1", "NetworkPolicy", "no-metadata", spec=no_metadata({})),
         _object(team, "rbac.authorization.k8s.io/v1", "RoleBinding", "control-plane", **_control_plane()),
     ]
 
@@ -87,13 +88,32 @@ def _defaults() -> dict[str, Any]:
 
 def _closed() -> dict[str, Any]:
     # Ray's pods reach one another; the operator asks the dashboard how a job is; Prometheus reads numbers.
-    ours: list[dict[str, Any]] = [{"podSelector": {}}, _namespace_named("kuberay-system"), _namespace_named(NAMESPACE)]
-    metrics = [{"protocol": "TCP", "port": port} for port in (8080, 44217, 44227)]
+    rules = [
+        {"from": [{"podSelector": {}}]},
+        {"from": [_namespace_named("kuberay-system")], "ports": _ports(8265)},
+        {"from": [_namespace_named("monitoring")], "ports": _ports(8080, 44217, 44227)},
+    ]
+    return {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules}
+
+
+def no_metadata(pods: dict[str, str]) -> dict[str, Any]:
+    """Render the rules for pods of users' code: anywhere but to the cloud's metadata, which has the node's credentials.
+
+    Args:
+        pods: labels of the pods; empty for all of the namespace.
+    """
+    blocks = {"0.0.0.0/0": "169.254.169.254/32", "::/0": "fd00:ec2::254/128"}
+    outside = [{"ipBlock": {"cidr": cidr, "except": [metadata]}} for cidr, metadata in blocks.items()]
     return {
-        "podSelector": {},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"from": ours}, {"from": [_namespace_named("monitoring")], "ports": metrics}],
+        "podSelector": {"matchLabels": pods} if pods else {},
+        "policyTypes": ["Egress"],
+        # All pods by name, DNS and the head among them: some network plugins do not count pods to an address block.
+        "egress": [{"to": [{"namespaceSelector": {}}]}, {"to": outside}],
     }
+
+
+def _ports(*ports: int) -> list[dict[str, Any]]:
+    return [{"protocol": "TCP", "port": port} for port in ports]
 
 
 def _namespace_named(name: str) -> dict[str, Any]:

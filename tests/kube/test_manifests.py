@@ -184,6 +184,11 @@ def test_no_field_needs_a_feature_gate_that_is_off(overlay):
     assert "upgradeStrategy" not in cluster, "only on a RayCluster that a person made"
 
 
+def test_the_operators_own_rules_accept_it(overlay):
+    preflight = pytest.importorskip("platform_app.domain.preflight").preflight
+    assert preflight(one(overlay, "RayService")) == ()
+
+
 def test_names_leave_room_for_what_the_operator_appends(overlay):
     assert len(one(overlay, "RayService")["metadata"]["name"]) <= 47
 
@@ -343,11 +348,10 @@ def test_no_secret_is_committed(overlay):
 
 def test_objects_have_the_labels_that_kubernetes_recommends(overlay):
     for o in overlay:
-        assert o["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "slipway" or o["kind"] in (
-            "ConfigMap", "PodMonitor", "StorageClass", "PersistentVolume", "NetworkPolicy", "Service", "StatefulSet",
-        ), o["metadata"]["name"]  # fmt: skip
-        if o["kind"] != "ConfigMap":
-            assert "app.kubernetes.io/name" in o["metadata"]["labels"], (o["kind"], o["metadata"]["name"])
+        missing = {f"app.kubernetes.io/{key}" for key in ("name", "component", "part-of")} - set(
+            o["metadata"]["labels"]
+        )
+        assert not missing, (o["kind"], o["metadata"]["name"])
 
 
 # ---- network
@@ -382,16 +386,15 @@ def test_nothing_is_published_outside_of_the_cluster(overlay):
     assert ray_cluster(overlay)["headGroupSpec"]["serviceType"] == "ClusterIP"
 
 
-def test_users_code_on_workers_does_not_get_the_nodes_credentials(overlay):
-    policy = one(overlay, "NetworkPolicy", "ray-workers-leave-metadata-alone")["spec"]
-    assert policy["podSelector"] == {"matchLabels": {"ray.io/node-type": "worker"}}
-    assert any(
-        "169.254.169.254/32" in peer["ipBlock"]["except"]
-        for rule in policy["egress"]
-        for peer in rule["to"]
-        if "ipBlock" in peer
-    )
-    assert {"namespaceSelector": {}} in policy["egress"][0]["to"], "DNS, the head and the API stay within reach"
+def test_users_code_does_not_get_the_nodes_credentials(overlay):
+    policies = [p for p in kinds(overlay, "NetworkPolicy") if p["metadata"]["name"] == "no-metadata"]
+    selected = {p["metadata"]["namespace"]: p["spec"]["podSelector"] for p in policies}
+    assert selected.pop("slipway") == {"matchLabels": {"ray.io/node-type": "worker"}}
+    assert selected == {f"team-{team.name}": {} for team in CATALOG.teams}
+    for policy in policies:
+        pods, outside = policy["spec"]["egress"]
+        assert pods == {"to": [{"namespaceSelector": {}}]}, "DNS, the head and the API stay within reach"
+        assert "169.254.169.254/32" in outside["to"][0]["ipBlock"]["except"]
 
 
 def test_mlflow_answers_to_the_name_by_which_it_is_called(overlay):
@@ -534,7 +537,9 @@ def test_grafana_finds_the_dashboard(prod):
 @pytest.mark.parametrize(("environment", "minutes"), [("dev", 2), ("prod", 5)])
 def test_a_machine_goes_the_promised_minutes_after_its_last_work(environment, minutes):
     idle = CATALOG.kubernetes.idle_timeout_seconds
-    for pool in kinds(objects(built(f"bootstrap/karpenter/{environment}")), "NodePool"):
+    pools = kinds(objects(built(f"bootstrap/karpenter/{environment}")), "NodePool")
+    assert len(pools) == len(CATALOG.worker_groups) + 1
+    for pool in (p for p in pools if p["metadata"]["name"] != "platform"):
         assert idle + 60 * int(pool["spec"]["disruption"]["consolidateAfter"].removesuffix("m")) == 60 * minutes
     if environment == "dev":
         flags = values("cluster-autoscaler")["extraArgs"]
@@ -556,6 +561,8 @@ def test_charts_have_their_version_in_their_install_line():
         "dcgm-exporter": "4.8.2",
         "csi-driver-nfs": "4.13.4",
         "jupyterhub": "4.4.0",
+        "prometheus": "88.3.0",
+        "cluster-autoscaler": "9.51.0",
     }.items():
         assert f"--version {version}" in (K8S / "bootstrap" / f"{chart}.yaml").read_text()
 

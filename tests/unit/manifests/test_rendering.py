@@ -84,11 +84,12 @@ def test_a_teams_pods_cannot_take_the_platforms_priority():
     assert quota["scopeSelector"]["matchExpressions"][0]["values"] == ["slipway-platform"]
 
 
-def test_nobody_but_the_team_the_operator_the_platform_and_prometheus_reaches_a_teams_pods():
-    policy = one(team_objects(TEAM, BUILT_IN), "NetworkPolicy")["spec"]
+def test_nobody_but_the_team_the_operator_and_prometheus_reaches_a_teams_pods():
+    policy = one(team_objects(TEAM, BUILT_IN), "NetworkPolicy", "closed")["spec"]
     assert (policy["podSelector"], policy["policyTypes"]) == ({}, ["Ingress"])
-    everything, metrics = policy["ingress"]
-    assert len(everything["from"]) == 3
+    team, operator, metrics = policy["ingress"]
+    assert team == {"from": [{"podSelector": {}}]}
+    assert [port["port"] for port in operator["ports"]] == [8265]
     assert [port["port"] for port in metrics["ports"]] == [8080, 44217, 44227]
 
 
