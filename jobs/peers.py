@@ -89,16 +89,21 @@ class _Peer:
 
 
 class _Watch:
-    """Ends this process when another worker is lost and a call to it does not return."""
+    """Gets rank 0 out of its calls to the others when one of them has failed."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self._parts = parts
-        self._lost_at: float | None = None
+        self._failed_at: float | None = None
 
     def look(self) -> None:
-        if self._lost_at is None:
-            self._lost_at = time.monotonic() if _error_of_another(self._parts, patience_seconds=0) else None
-        elif time.monotonic() - self._lost_at > _PATIENCE_SECONDS:
+        if self._failed_at is None:
+            if error := _error_of_another(self._parts, patience_seconds=0):
+                self._failed_at = time.monotonic()
+                print(f"another worker of this trial failed: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
+                # gloo's connections are closed when a process ends, and not before.
+                for peer in _peers:
+                    ray.kill(peer)
+        elif time.monotonic() - self._failed_at > _PATIENCE_SECONDS:
             os._exit(1)  # nothing else gets a thread out of such a call; Tune starts the trial again
 
 
@@ -131,7 +136,7 @@ def _process_group(store: Any, rank: int, world_size: int, backend: str) -> Iter
 
 
 def _error_of_another(parts: Sequence[Any], patience_seconds: float = 15.0) -> Exception | None:
-    """Give why another worker ended, if one failed; a user's error before that of one that was lost for it."""
+    """Give why another worker ended, if one failed: a user's error first, and last that of one that lost its peers."""
     ended, _ = ray.wait(parts, num_returns=len(parts), timeout=patience_seconds)
     errors = []
     for part in ended:
@@ -141,5 +146,6 @@ def _error_of_another(parts: Sequence[Any], patience_seconds: float = 15.0) -> E
             errors.append(error.cause if isinstance(error.cause, UserCodeFailed) else error)
         except ray.exceptions.RayError as error:
             errors.append(error)
-    ranked = sorted(errors, key=lambda error: isinstance(error, ray.exceptions.RayTaskError))
-    return ranked[0] if ranked else None
+    kinds = (UserCodeFailed, ray.exceptions.RayActorError)
+    reasons = [error for kind in kinds for error in errors if isinstance(error, kind)]
+    return next(iter(reasons or errors), None)

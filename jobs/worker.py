@@ -88,6 +88,9 @@ def trial_worker(attempt: Attempt, config: Mapping[str, Any], resumes_from: Orig
     _quieten()
     seat = Seat(_device(spec), rank, spec.resources.max_workers)
     workload = _build(spec, config)
+    if workload.parallel != "ddp":
+        message = f"a trial's checkpoint is one whole model: parallel={workload.parallel} is for training runs"
+        raise JobFailed(FailureCause.USER_CODE_FAILED, message)
     if resumes_from and resumes_from.is_anothers:
         keep_hyperparameters(workload)
     loop.fit(spec, workload, seat, resumes_from.read() if resumes_from else None, TrialHost(seat))
