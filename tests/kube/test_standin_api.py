@@ -120,6 +120,12 @@ def test_a_patch_that_cannot_be_is_refused(cluster, customs, patch, content_type
     assert customs.get_namespaced_custom_object(**CLUSTERS, name="rc") == cluster
 
 
+def test_a_replacement_of_what_is_not_there_adds_it(cluster, customs):
+    named = {"op": "replace", "path": "/spec/workerGroupSpecs/0/scaleStrategy", "value": {"workersToDelete": ["w"]}}
+    patched = customs.patch_namespaced_custom_object(**CLUSTERS, name="rc", body=[named], _content_type=JSON_PATCH)
+    assert patched["spec"]["workerGroupSpecs"][0]["scaleStrategy"] == {"workersToDelete": ["w"]}
+
+
 def test_null_in_a_merge_patch_deletes(cluster, customs):
     patched = customs.patch_namespaced_custom_object(
         **CLUSTERS, name="rc", body={"spec": {"autoscalerOptions": None}}, _content_type="application/merge-patch+json"

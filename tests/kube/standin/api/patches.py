@@ -76,12 +76,27 @@ def json_patch(old: dict[str, Any], operations: Any) -> dict[str, Any]:
     """Apply a JSON patch (RFC 6902). Raises ApiError 400 for what is none, 422 where it does not apply."""
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    new = copy.deepcopy(old)
     try:
-        return jsonpatch.apply_patch(copy.deepcopy(old), operations)
+        for operation in operations:
+            new = jsonpatch.apply_patch(new, [_as_the_server_reads(new, operation)])
+        return new
     except jsonpatch.JsonPatchTestFailed as failed:
         raise unprocessable(f"the server rejected our request due to an error in our request: {failed}") from failed
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as wrong:
         raise unprocessable(f"the server rejected our request due to an error in our request: {wrong}") from wrong
+
+
+def _as_the_server_reads(obj: dict[str, Any], operation: Any) -> Any:
+    """Let a `replace` add a key that is not there: Kubernetes' library does, and Ray's autoscaler counts on it.
+
+    `evanphx/json-patch` v4, `partialDoc.get`: no error for a missing key of an object, unlike RFC 6902.
+    """
+    if isinstance(operation, Mapping) and operation.get("op") == "replace":
+        parent, key = jsonpointer.JsonPointer(operation["path"]).to_last(obj)
+        if isinstance(parent, Mapping) and key not in parent:
+            return {**operation, "op": "add"}
+    return operation
 
 
 def merge_patch(old: dict[str, Any], patch: Any) -> dict[str, Any]:

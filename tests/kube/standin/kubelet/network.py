@@ -12,7 +12,6 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-
 _RANGE = range(20_000, 30_000)
 """Below the ports that the system gives to outgoing connections."""
 

@@ -54,6 +54,10 @@ class Scheduler:
             self._place(pod, nodes, pods, expected)
         self._drop_empty(nodes, pods)
 
+    def coming(self) -> int:
+        """Count the nodes that are on their way."""
+        return len(self._coming)
+
     def _place(self, pod: Object, nodes: list[Object], pods: list[Object], expected: list[str]) -> None:
         reasons = []
         for node in nodes:
