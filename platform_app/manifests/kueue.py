@@ -29,8 +29,9 @@ def _flavor(group: WorkerGroup) -> dict[str, Any]:
     spec: dict[str, Any] = {"nodeLabels": {POOL_LABEL: group.name}}
     taints = ((GPU_TAINT,) if group.gpus else ()) + ((SPOT_TAINT,) if group.market is Market.SPOT else ())
     if taints:
+        # No tolerations of the flavor's own, which Kueue would add to each pod: a head, which asks for no group, would
+        # be given the first flavor with room, a spot machine with a GPU. Worker groups tolerate what is theirs.
         spec["nodeTaints"] = [{"key": key, "value": "true", "effect": "NoSchedule"} for key in taints]
-        spec["tolerations"] = [{"key": key, "operator": "Exists"} for key in taints]
     return {"apiVersion": _API, "kind": "ResourceFlavor", **_metadata(group.name), "spec": spec}
 
 

@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from platform_app.adapters.kubernetes import api
+from platform_app.domain.preflight import preflight
 from platform_app.manifests import ray_environment, worker_group
 from platform_app.manifests.names import SPOT_LABELS, TRACKING_URI
 from platform_app.specs import load_catalog
@@ -30,11 +32,7 @@ from tests.kube.manifests import (
 )
 
 CATALOG = load_catalog()
-COMBINATIONS = {
-    "everything on NFS": ("overlays/prod", "kueue", "jupyterhub"),
-    "EFS": ("base", "storage-efs", "gcs-fault-tolerance"),
-    "Filestore": ("base", "storage-filestore", "monitoring"),
-}
+EVERYTHING = "overlays/prod with kueue and jupyterhub"
 BUILTIN_GROUPS = (
     "",
     "apps",
@@ -68,8 +66,7 @@ def problems(tmp_path_factory):
         pytest.skip(f"no CRD schemas here: {CHECKER} is missing")
     folder = tmp_path_factory.mktemp("builds")
     texts = {name: built(name) for name in (*OVERLAYS, *BOOTSTRAP)}
-    for name, (base, *components) in COMBINATIONS.items():
-        texts[name] = built_with(tmp_path_factory.mktemp("overlay"), base, *components)
+    texts[EVERYTHING] = built_with(tmp_path_factory.mktemp("overlay"), "overlays/prod", "kueue", "jupyterhub")
     files = {name: folder / f"{number}.yaml" for number, name in enumerate(texts)}
     for name, file in files.items():
         file.write_text(texts[name])
@@ -86,7 +83,7 @@ def env_of(container):
 # ---- schemas
 
 
-@pytest.mark.parametrize("build", [*OVERLAYS, *BOOTSTRAP, *COMBINATIONS])
+@pytest.mark.parametrize("build", [*OVERLAYS, *BOOTSTRAP, EVERYTHING])
 def test_every_object_is_what_the_crds_and_the_strict_schemas_allow(build, problems):
     assert problems[build] == []
 
@@ -121,6 +118,21 @@ def test_patches_of_the_overlays_leave_every_worker_group_whole(overlay):
     groups = ray_cluster(overlay)["workerGroupSpecs"]
     (environment,) = {g["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"] for g in groups}
     assert groups == [worker_group(group, CATALOG, environment) for group in CATALOG.worker_groups]
+
+
+def test_rays_autoscaler_reads_the_cluster_as_it_is_meant(overlay):
+    from ray.autoscaler._private.kuberay.autoscaling_config import _generate_available_node_types_from_ray_cr_spec
+
+    types = _generate_available_node_types_from_ray_cr_spec(ray_cluster(overlay))
+    head = types.pop("headgroup")
+    assert (head["resources"]["CPU"], head["max_workers"]) == (0, 0)
+    assert "GPU" not in head["resources"] or head["resources"]["GPU"] == 0
+    for group in CATALOG.worker_groups:
+        found = types.pop(group.name)
+        assert (found["resources"]["CPU"], found["resources"].get("GPU", 0)) == (group.cpus, group.gpus)
+        assert (found["min_workers"], found["max_workers"]) == (group.min_workers, group.max_workers)
+        assert found["labels"]["ray.io/market-type"] == group.market
+    assert types == {}
 
 
 def test_all_groups_start_at_zero_and_name_both_bounds(overlay):
@@ -185,7 +197,6 @@ def test_no_field_needs_a_feature_gate_that_is_off(overlay):
 
 
 def test_the_operators_own_rules_accept_it(overlay):
-    preflight = pytest.importorskip("platform_app.domain.preflight").preflight
     assert preflight(one(overlay, "RayService")) == ()
 
 
@@ -240,8 +251,9 @@ def test_the_head_has_every_setting_that_the_control_plane_requires(overlay):
     given = set(env_of(container)) | set(
         one(overlay, "ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
     )
-    required = {f"SLIPWAY_{name.upper()}" for name, field in Settings.model_fields.items() if field.is_required()}
-    assert required <= given
+    known = {f"SLIPWAY_{name.upper()}": field for name, field in Settings.model_fields.items()}
+    assert {name for name, field in known.items() if field.is_required()} <= given
+    assert {name for name in given if name.startswith("SLIPWAY_")} <= set(known), "a misspelt one would be ignored"
     catalog = next(
         v for v in ray_cluster(overlay)["headGroupSpec"]["template"]["spec"]["volumes"] if v["name"] == "catalog"
     )
@@ -460,7 +472,6 @@ def test_the_control_plane_has_no_verb_and_no_resource_by_wildcard_and_writes_on
 
 
 def test_the_control_plane_has_exactly_the_verbs_that_its_adapter_uses(overlay):
-    api = pytest.importorskip("platform_app.adapters.kubernetes.api")
     uses = {"list": {"list"}, "_read": {"list"}, "get": {"get"}, "create": {"create"}, "delete": {"delete"}}
     uses |= {"json_patch": {"patch"}}
     needed = set()

@@ -136,6 +136,13 @@ def test_a_queue_takes_its_teams_namespace_and_preempts_by_rules_that_are_said()
     assert set(spec["preemption"]) == {"withinClusterQueue", "reclaimWithinCohort", "borrowWithinCohort"}
 
 
+def test_heads_which_tolerate_nothing_are_admitted_to_on_demand_machines_without_gpus_alone():
+    flavors = [o for o in kueue_objects(MIXED) if o["kind"] == "ResourceFlavor"]
+    # Kueue gives every pod the tolerations of its flavor, so a flavor that has some takes heads.
+    assert not any("tolerations" in flavor["spec"] for flavor in flavors)
+    assert [flavor["metadata"]["name"] for flavor in flavors if "nodeTaints" not in flavor["spec"]] == ["cpu"]
+
+
 def test_kueue_orders_by_the_numbers_that_the_scheduler_has():
     numbers = {o["metadata"]["name"]: o["value"] for o in kueue_objects(BUILT_IN) if "value" in o}
     assert numbers == {tier.name: tier.priority for tier in BUILT_IN.tiers}
