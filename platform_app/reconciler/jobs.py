@@ -27,6 +27,8 @@ _REST = timedelta(minutes=1)
 """How long an elastic run keeps its size before it grows again: each resize costs it some seconds."""
 _SUBMIT_AGAIN = timedelta(seconds=5)
 """How long a submission that did not go through rests: a quota or a permission is not mended within a pass."""
+_LOOK_AGAIN = timedelta(seconds=5)
+"""How long Kubernetes is left alone after it did not answer: everyone waits out each of its timeouts."""
 _LOG_PATIENCE = timedelta(minutes=1)
 """How long an ended attempt waits for its log and report to be readable before it is recorded without them."""
 
@@ -56,6 +58,8 @@ class JobPass:
         """Ended attempts whose log or report could not be read, by submission id."""
         self._submit_after: dict[str, datetime] = {}
         """When a submission that did not go through is tried again, by job id."""
+        self._away: dict[ClusterChoice, tuple[datetime, str]] = {}
+        """Runners that did not answer: when they are asked again, and why."""
         self._waiting = Waiting(signs, clock) if signs else None
 
     def run(self, may_act: Callable[[], bool]) -> None:
@@ -93,13 +97,21 @@ class JobPass:
         """Give what each runner sees, and why the others are away: those do not hold back jobs that run elsewhere."""
         seen: dict[ClusterChoice, Mapping[str, RayJobObservation]] = {}
         away = {ClusterChoice.DEDICATED: "dedicated jobs need Kubernetes: set SLIPWAY_KUBERNETES on the platform"}
+        now = self._clock.now()
         for cluster, runner in self._runners.items():
             away.pop(cluster, None)
+            ask_at, why = self._away.get(cluster, (now, ""))
+            if now < ask_at:
+                away[cluster] = why
+                continue
             try:
                 seen[cluster] = runner.observe()
+                self._away.pop(cluster, None)
             except TemporaryError as error:
                 _log.warning("jobs of the %s cluster are left out: %s", cluster, error)
                 away[cluster] = str(error)
+                if cluster is ClusterChoice.DEDICATED:
+                    self._away[cluster] = now + _LOOK_AGAIN, str(error)
         return seen, away
 
     def _follow(self, job: Job, seen: RayJobObservation | None) -> None:

@@ -133,6 +133,16 @@ class TestKubernetesAway:
         assert plane.job(queued).state is JobState.PENDING
         assert plane.job(running).message == ""
 
+    def test_is_left_alone_for_a_while_for_its_timeouts_hold_up_everyone(self, plane, job_id):
+        plane.dedicated.power.away = True
+        plane.tick()
+        plane.dedicated.power.away = False
+        plane.dedicated.begin(f"{job_id}-1")
+        plane.tick()
+        assert plane.job(job_id).state is JobState.PENDING
+        plane.tick(5)
+        assert plane.job(job_id).state is JobState.RUNNING
+
     def test_ray_away_does_not_hold_back_dedicated_jobs(self, plane):
         plane.runner.power.away = True
         job_id = plane.submit(**DEDICATED)

@@ -19,7 +19,7 @@ from platform_app.errors import TemporaryError
 
 Object = dict[str, Any]
 
-_CONNECT_SECONDS, _READ_SECONDS = 5.0, 15.0
+_CONNECT_SECONDS, _READ_SECONDS = 3.0, 10.0
 _PAGE = 500
 _APPLIES = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
