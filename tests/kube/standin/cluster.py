@@ -116,6 +116,10 @@ class KubeCluster:
         found = self.list("events", namespace)
         return [(one["reason"], one["message"]) for one in found if name in (None, one["involvedObject"]["name"])]
 
+    def call(self, work: Callable[[], T]) -> T:
+        """Call a function where alone the objects may be touched without a copy: in the server's event loop."""
+        return self._serving.call(work)
+
     # ---- what the server saw, and what it does wrong
 
     @property
