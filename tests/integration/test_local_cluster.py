@@ -1,5 +1,6 @@
 """The local cluster with real processes: MLflow, Ray and its autoscaler. The control plane is a stand-in."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from platform_app.local import market
 from platform_app.local.cluster import LocalCluster
 from platform_app.local.components import health
 from platform_app.local.processes import MARK, members
@@ -83,7 +85,7 @@ def start_cluster(tmp_path_factory):
     def make():
         home = tmp_path_factory.mktemp("home")
         (home / "catalog.yaml").write_text(CATALOG)
-        made.append(LocalCluster(home, control_plane=CONTROL_PLANE, timeout_seconds=80))
+        made.append(LocalCluster(home, control_plane=CONTROL_PLANE, timeout_seconds=200))
         return made[-1]
 
     yield make
@@ -141,6 +143,57 @@ def test_two_clusters_live_side_by_side_and_leave_nothing(start_cluster):
     assert_nothing_is_left(one.home, first.cluster_id)
 
 
+def processes(cluster, title):
+    found = []
+    for process in members(cluster.state.cluster_id):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def kill(cluster, title):
+    for process in processes(cluster, title):
+        process.kill()
+
+
+def is_back(cluster, what):
+    return f"started {what} again" in cluster.state.keeper_note.read_text() and all(health(cluster.state).values())
+
+
+@pytest.mark.timeout(600)
+def test_what_dies_comes_back_as_it_was_and_what_is_slow_is_left_alone(start_cluster):
+    cluster = start_cluster()
+    state, _ = up(cluster)
+    (gcs,) = processes(cluster, "gcs_server")
+    gcs.suspend()
+    time.sleep(4)
+    gcs.resume()
+    until(lambda: all(health(state).values()))
+    assert state.keeper_note.read_text() == "watches"
+
+    kill(cluster, "uvicorn")
+    until(lambda: is_back(cluster, "MLflow"))
+    assert processes(cluster, "gcs_server") == [gcs], "only what was gone was started"
+
+    market.stock(state, "gpu-spot", 0)
+    kill(cluster, "monitor.py")
+    until(lambda: is_back(cluster, "Ray"))
+    until(lambda: market.market(state).limits.keys() == {"gpu-spot"})
+    assert cluster.state == state
+    assert (state.logs / "ray-session" / "gcs_server.out").exists()
+
+    kill(cluster, "local.keeper")
+    assert up(cluster) == (state, False)
+    assert processes(cluster, "local.keeper"), "an `up` gives the cluster a keeper"
+    kill(cluster, "raylet/raylet")
+    until(lambda: "is gone" in state.keeper_note.read_text())
+    until(lambda: processes(cluster, "gcs_server"))
+    assert cluster.down(), "in the middle of a start"
+    time.sleep(2)
+    assert_nothing_is_left(cluster.home, state.cluster_id)
+
+
 def drive(state):
     """Run the driver against a cluster, as a person would from a shell; its story. No line is told twice."""
     environment = {
@@ -185,7 +238,7 @@ def test_an_up_that_is_cut_off_leaves_nothing_after_down(start_cluster, number):
     assert_nothing_is_left(cluster.home, name)
 
 
-def until(condition, seconds=40):
+def until(condition, seconds=150):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
