@@ -13,8 +13,9 @@ LOST_CLUSTERS = 10
 """Clusters that a job may lose before something about the job itself is suspected."""
 LOST_DRIVERS = 10
 """Likewise drivers."""
-_SIGKILLED = re.compile(r"exit code (-9|137)\b")
-"""Nobody kills itself so, and Ray asks first: it is the kernel, short of memory, or someone by hand."""
+_KILLED = re.compile(r"exit code (-9|137)\b|^Job supervisor actor died|^Unexpected error occurred")
+"""How Ray tells of a driver that someone killed, or of the actor that looks after it: the kernel or Ray for want of
+memory, or someone by hand."""
 
 
 class Step(StrEnum):
@@ -101,7 +102,7 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
         return lost(job, seen.message)
     if seen.cause:
         return Ending(seen.cause, seen.message)
-    if _SIGKILLED.search(seen.message):
+    if _KILLED.search(seen.message):
         return _driver_lost(job)
     detail = f": {seen.message}" if seen.message else ""
     return Ending(Reason.DRIVER_FAILED, f"the driver ended without giving a reason{detail}")

@@ -136,10 +136,18 @@ def test_a_driver_that_dies_without_a_report_is_told_as_such(plane):
     assert "exit code 1" in job.message
 
 
-def test_a_job_whose_driver_was_killed_continues_but_not_for_ever(plane):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Job entrypoint command failed with exit code -9, last available logs:\n",
+        "Unexpected error occurred: 5 worker(s) were killed due to the node running low on memory.",
+        "Job supervisor actor died: The actor died unexpectedly before finishing this task.",
+    ],
+)
+def test_a_job_whose_driver_was_killed_continues_but_not_for_ever(plane, message):
     job_id = plane.running()
     for attempt in range(1, 11):
-        plane.end(job_id, RayJobStatus.FAILED, "failed with exit code -9, last available logs:\n")
+        plane.end(job_id, RayJobStatus.FAILED, message)
         assert plane.job(job_id).attempts[0].reason is Reason.DRIVER_LOST
         plane.tick()
         plane.tick()
