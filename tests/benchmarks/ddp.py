@@ -1,29 +1,25 @@
 """Steps per second of DDP on two workers: Slipway's loop on Ray Train beside `torchrun`, same model, data and batch.
 
-    python -m tests.benchmarks.ddp [--rounds 3] [--steps 600] [--out FILE]
-
-Both are timed from the 50th step on, inside the run, so that no start-up counts; rounds alternate, because machines
-are noisy, and the median is taken. The second figure is the time of a step with a checkpoint every 10 steps over that
-of one without.
+Both are timed from the 50th step on, inside the run, so that no start-up counts. The second figure is the time of a
+step with a checkpoint every 10 steps over that of one without. Machines are noisy: all three are run in each round, and
+what counts is the median of the rounds' ratios.
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from mlflow import MlflowClient
-from rich.console import Console
 from rich.progress import track
 
-from tests.benchmarks.machine import described
+from tests.benchmarks.figure import Figure
 
 CODE = Path(__file__).parent / "code"
-WARM_UP = 50
+STEPS, WARM_UP = 600, 50
 THREADS = "1"
 
 
@@ -31,15 +27,8 @@ def torchrun(steps: int) -> float:
     """Time the peer."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CODE), os.getcwd()]), "OMP_NUM_THREADS": THREADS}
-    done = subprocess.run(
-        [*command, str(CODE / "plain_ddp.py"), str(steps)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    return float(done.stdout.split("STEPS_PER_SECOND")[1].split()[0])
+    done = _run([*command, str(CODE / "plain_ddp.py"), str(steps)], environment)
+    return float(done.split("STEPS_PER_SECOND")[1].split()[0])
 
 
 def slipway(steps: int, every_steps: int | None = None) -> float:
@@ -64,7 +53,7 @@ def slipway(steps: int, every_steps: int | None = None) -> float:
             "OMP_NUM_THREADS": THREADS,
         }
         command = [sys.executable, "-m", "jobs.train", "--spec", json.dumps(spec)]
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+        _run(command, environment)
         client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
         experiment = client.get_experiment_by_name("slipway")
         (run,) = client.search_runs([experiment.experiment_id])
@@ -73,30 +62,45 @@ def slipway(steps: int, every_steps: int | None = None) -> float:
     return (points[-1].step - first.step) / ((points[-1].timestamp - first.timestamp) / 1000)
 
 
-def main() -> None:
-    """Run it, print a table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    peer, plain, checkpointed = [], [], []
-    for _ in track(range(options.rounds), description="rounds"):
-        peer.append(torchrun(options.steps))
-        plain.append(slipway(options.steps))
-        checkpointed.append(slipway(options.steps, every_steps=10))
-    figures = {
-        "torchrun_steps_per_second": peer,
-        "slipway_steps_per_second": plain,
-        "slipway_with_checkpoints_steps_per_second": checkpointed,
-        "ratio_to_torchrun": statistics.median(plain) / statistics.median(peer),
-        "step_time_with_checkpoints_over_without": statistics.median(plain) / statistics.median(checkpointed),
-        **described(),
+def ddp(rounds: int) -> list[Figure]:
+    """Measure so many rounds, and say of each how fast it went; every other round goes the other way about."""
+    runs = {
+        "torchrun": partial(torchrun, STEPS),
+        "plain": partial(slipway, STEPS),
+        "checkpointed": partial(slipway, STEPS, every_steps=10),
     }
-    Console().print_json(data=figures)
-    if options.out:
-        options.out.write_text(json.dumps(figures, indent=2) + "\n")
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in track(range(rounds), description="rounds"):
+        for name in reversed(runs) if number % 2 else runs:
+            speeds[name].append(runs[name]())
+    times = {name: [1000 / speed for speed in speeds[name]] for name in speeds}
+    return [
+        Figure(
+            part="ddp",
+            what="DDP on two workers, beside torchrun",
+            unit="steps/s",
+            ours=speeds["plain"],
+            peer=speeds["torchrun"],
+            goal=0.98,
+            at_least=True,
+        ),
+        Figure(
+            part="ddp",
+            what="a step with a checkpoint every 10, beside one without",
+            unit="ms",
+            ours=times["checkpointed"],
+            peer=times["plain"],
+            goal=1.03,
+            at_least=False,
+        ),
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    """Run one and give what it printed; where it fails, the end of that is the message."""
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    return done.stdout
