@@ -2,7 +2,9 @@
 
 import fcntl
 import json
+import os
 import shlex
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +13,9 @@ from typer.testing import CliRunner
 
 from platform_app.cli import cluster
 from platform_app.errors import PermanentError
+from platform_app.local.components import KEEPER
 from platform_app.local.network import reserved_ports
+from platform_app.local.processes import mark, spawn
 from platform_app.local.state import ClusterState, cluster_id, read_state, write_state
 
 app = typer.Typer()
@@ -78,6 +82,21 @@ def test_status_for_scripts_is_json_and_holds_no_secret(home, state):
 
 def test_status_names_the_parts_that_do_not_answer(home, state):
     assert "No answer from API, MLflow, Ray" in slipway("status", "--home", home).stdout
+
+
+def test_status_says_that_the_keeper_does_not_run_and_what_starts_it(home, state):
+    state.keeper_note.write_text("watches")  # said by one that was killed
+    assert "does not run; `slipway up` starts it" in slipway("status", "--home", home).stdout
+    assert "does not run" in json.loads(slipway("status", "--json", "--home", home).stdout)["keeper"]
+
+
+def test_status_tells_what_the_keeper_says(home, state, tmp_path):
+    state.keeper_note.write_text("Ray did not start again (3 in a row; next in 4 s): no room")
+    environment = {**os.environ, **mark(state.cluster_id, KEEPER)}
+    keeper = spawn((sys.executable, "-c", "import time; time.sleep(60)"), environment, tmp_path / "log", tmp_path)
+    assert "Ray did not start again (3 in a row" in slipway("status", "--home", home).stdout
+    keeper.kill()
+    keeper.wait()
 
 
 def test_env_prints_exports_that_a_shell_understands(home, state):
