@@ -37,6 +37,7 @@ from tests.kube.standin.kubelet.pools import DEFAULT_POOLS, Pool
 from tests.kube.standin.kubelet.ray_pod import RayPods, Settings
 from tests.kube.standin.kubelet.reclaims import Reclaims
 from tests.kube.standin.kubelet.scheduler import Scheduler
+from tests.kube.standin.kubelet.volumes import Volumes
 from tests.kube.standin.operator.clusters import Clusters
 from tests.kube.standin.operator.dashboard import Dashboard
 from tests.kube.standin.operator.jobs import Jobs
@@ -177,12 +178,14 @@ class RunningCluster(KubeCluster):
         super().__init__(home, groups)
         operator = Recorder(self.api, "kuberay-operator")
         self._runtime = Runtime(home)
-        self._ray_pods = RayPods(self.api, self.network, settings, home / "t", self.credentials.in_cluster)
+        self._volumes = Volumes(self.api, self._runtime.folder, home / "shared")
+        in_cluster = self.credentials.in_cluster
+        self._ray_pods = RayPods(self.api, self.network, settings, self._volumes, home / "t", in_cluster)
         submitter = Submitter(self.api, home / "pods")
         self._scheduler = self._serving.call(lambda: Scheduler(self.api, pools))
         self._kubelet = Kubelet(self.api, self._runtime, self._ray_pods, self._failed)
         self._reclaims = Reclaims(self.api, self._kubelet)
-        jobs = Jobs(self.api, operator, self._dashboard, submitter)
+        jobs = Jobs(self.api, operator, self._dashboard, submitter, self._ray_pods.localize)
         services = Services(self.api, operator, self._dashboard, self._serve_config)
         steps = (Clusters(self.api, operator).step, self._scheduler.step, self._kubelet.step, jobs.step, services.step)
         for step in steps:
@@ -219,6 +222,10 @@ class RunningCluster(KubeCluster):
         if head is None:
             raise LookupError(f"RayCluster {namespace}/{cluster} has no head pod")
         return self.network.address(head, RAY_PORTS.get(port, port) if isinstance(port, str) else port)  # type: ignore[arg-type]
+
+    def claim(self, name: str) -> Path:
+        """Give the folder that pods see where they mount a PersistentVolumeClaim of a name."""
+        return self._volumes.claim(name)
 
     def log(self, namespace: str, pod: str, container: str) -> str:
         """Give a container's output so far."""
@@ -293,7 +300,7 @@ def kube_cluster(
         pools: which nodes there may be.
         environment: variables for every container of Ray, over its own.
         services: addresses on this machine of services that pods name: `{"mlflow.slipway:5000": "127.0.0.1:5012"}`.
-        mounts: folders on this machine for the paths at which pods mount volumes.
+        mounts: folders on this machine for paths in pods, over those of their volumes: see `RunningCluster.claim`.
         groups: API groups whose CRDs are installed; None for all that are known.
     """
     settings = Settings(environment or {}, services or {}, mounts or {})

@@ -52,7 +52,7 @@ class Network:
         """Rewrite `service.namespace[.svc[.cluster.local]]:port` where `services` says what it is here."""
         for name, address in services.items():
             host, _, port = name.partition(":")
-            text = re.sub(rf"\b{re.escape(host)}(\.svc(\.cluster\.local)?)?:{port}\b", address, text)
+            text = re.sub(rf"(?<![\w.-]){re.escape(host)}(\.svc(\.cluster\.local)?)?:{port}\b", address, text)
         return text
 
     def _free(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from tests.kube.standin.api.objects import Api
 from tests.kube.standin.kubelet.environment import expand, variables
 from tests.kube.standin.kubelet.network import RAY_PORTS, Network, accepts, own_address
+from tests.kube.standin.kubelet.volumes import Volumes, relocate
 
 _MONITOR_PORTS = {"AUTOSCALER_METRIC_PORT": 44217, "DASHBOARD_METRIC_PORT": 44227}
 
@@ -24,7 +25,7 @@ class Settings:
     services: Mapping[str, str] = field(default_factory=dict)
     """Addresses here of services that the stand-in does not run: `mlflow.slipway:5000` → `127.0.0.1:5012`."""
     mounts: Mapping[str, str] = field(default_factory=dict)
-    """Folders on this machine for the paths at which containers mount volumes."""
+    """Folders on this machine for paths in containers, over those of their volumes."""
     object_store_bytes: int = 100_000_000
 
 
@@ -46,6 +47,7 @@ class RayPods:
         api: Api,
         network: Network,
         settings: Settings,
+        volumes: Volumes,
         temp_dir: Path,
         credentials: Callable[[str, str], Mapping[str, str]],
     ) -> None:
@@ -53,6 +55,7 @@ class RayPods:
         self._api = api
         self._network = network
         self._settings = settings
+        self._volumes = volumes
         self._temp_dir = temp_dir
         self._credentials = credentials
 
@@ -81,12 +84,14 @@ class RayPods:
     def command(self, pod: Object, container: Object, env: Mapping[str, str]) -> list[str]:
         """Give a container's command line."""
         words = [*(container.get("command") or ()), *(container.get("args") or ())]
-        return [self.localize(expand(word, env)) for word in words]
+        mounts = self._volumes.mounts(pod, container)
+        return [self.localize(expand(word, env), mounts) for word in words]
 
     def environment(self, pod: Object, container: Object) -> dict[str, str]:
         """Give a container's variables. Raises ConfigError where they refer to what is not there."""
+        mounts = self._volumes.mounts(pod, container)
         values = {
-            name: self._network.rewrite_port(pod, container, name, self.localize(value))
+            name: self._network.rewrite_port(pod, container, name, self.localize(value, mounts))
             for name, value in variables(self._api, pod, container).items()
         }
         head = self.head(pod) or pod
@@ -104,12 +109,10 @@ class RayPods:
             **self._settings.environment,
         }
 
-    def localize(self, text: str) -> str:
+    def localize(self, text: str, mounts: Mapping[str, str] | None = None) -> str:
         """Rewrite what containers know by another name than this machine: services and mounted folders."""
         text = self._network.rewrite_services(text, self._settings.services)
-        for path, folder in self._settings.mounts.items():
-            text = text.replace(path, folder)
-        return text
+        return relocate(text, {**(mounts or {}), **self._settings.mounts})
 
     def _start_options(self, pod: Object, gcs: str) -> list[str]:
         options = {

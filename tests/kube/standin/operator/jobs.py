@@ -37,13 +37,19 @@ class Jobs:
     """Reconciles RayJobs."""
 
     def __init__(
-        self, api: Api, recorder: Recorder, dashboard: Callable[[Object], Dashboard | None], submitter: Submitter
+        self,
+        api: Api,
+        recorder: Recorder,
+        dashboard: Callable[[Object], Dashboard | None],
+        submitter: Submitter,
+        localize: Callable[[str], str],
     ) -> None:
-        """`dashboard` gives a way to a cluster's dashboard, None while its head is not up."""
+        """Take a way to a cluster's dashboard, None while its head is not up, and to a job's texts as run here."""
         self._api = api
         self._recorder = recorder
         self._dashboard = dashboard
         self._submitter = submitter
+        self._localize = localize
         self._unreachable_since: dict[str, float] = {}
 
     async def step(self) -> None:
@@ -170,7 +176,7 @@ class Jobs:
                 raise Unreachable("the head is not up")
             seen = await dashboard.job(status["jobId"])
             if seen is None:
-                await dashboard.submit(_request(job["spec"], status["jobId"]))
+                await dashboard.submit(_request(job["spec"], status["jobId"], self._localize))
                 return status
             await self._submitter.follow(job, dashboard, status["jobId"], seen["status"] in _ENDED)
         except Unreachable as error:
@@ -271,10 +277,10 @@ def _retry(spec: Object, status: Object, before: str) -> None:
         status["jobDeploymentStatus"] = "Retrying"
 
 
-def _request(spec: Object, submission_id: str) -> Object:
-    request = {"submission_id": submission_id, "entrypoint": spec.get("entrypoint", "")}
+def _request(spec: Object, submission_id: str, localize: Callable[[str], str]) -> Object:
+    request = {"submission_id": submission_id, "entrypoint": localize(spec.get("entrypoint", ""))}
     if spec.get("runtimeEnvYAML"):
-        request["runtime_env"] = yaml.safe_load(spec["runtimeEnvYAML"])
+        request["runtime_env"] = yaml.safe_load(localize(spec["runtimeEnvYAML"]))
     fields = {
         "metadata": "metadata",
         "entrypointNumCpus": "entrypoint_num_cpus",
