@@ -1,6 +1,6 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
-python -m tests.drills [--count 20] [reclaims] [kills] [elastic]
+python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays]
 """
 
 import argparse
@@ -13,9 +13,10 @@ from tests.drills.elastic import elastic
 from tests.drills.finding import Finding
 from tests.drills.kills import kills
 from tests.drills.reclaims import reclaims
+from tests.drills.replays import replays
 from tests.running import running_platform
 
-DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic}
+DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays}
 
 console = Console(width=150)
 
