@@ -126,6 +126,7 @@ class FakeRunner:
     def release(self, submission_id: str) -> None:
         self.power.check()
         self.released.append(submission_id)
+        self._seen.pop(submission_id, None)
 
     def logs(self, submission_id: str) -> str | None:
         self.power.check()

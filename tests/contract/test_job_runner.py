@@ -41,9 +41,6 @@ class FakeWorld:
     def away(self) -> None:
         self.runner.power.away = True
 
-    def is_there(self, name: str) -> bool:
-        return name in self.runner.requests and name not in (*self.runner.stops, *self.runner.released)
-
 
 class KubeWorld:
     """RayJobs on a Kubernetes API, and what an operator would do."""
@@ -59,7 +56,11 @@ class KubeWorld:
         pod = f"{name}-s"
         if not self.kube.get("pods", pod, NAMESPACE):
             template = self.kube.get("rayjobs.ray.io", name, NAMESPACE)["spec"]["submitterPodTemplate"]
-            metadata = {"name": pod, "namespace": NAMESPACE, "labels": template["metadata"]["labels"]}
+            metadata = {
+                "name": pod,
+                "namespace": NAMESPACE,
+                "labels": {**template["metadata"]["labels"], "job-name": name},
+            }
             spec = {key: value for key, value in template["spec"].items() if key != "priorityClassName"}
             self.kube.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         log = self.kube.home / "pods" / NAMESPACE / pod / "ray-job-submitter.log"
@@ -79,9 +80,6 @@ class KubeWorld:
     def away(self) -> None:
         self.kube.fault(cut=True)
 
-    def is_there(self, name: str) -> bool:
-        return self.kube.get("rayjobs.ray.io", name, NAMESPACE) is not None
-
     def _status(self, name: str, **status: str) -> None:
         self.kube.set_status("rayjobs.ray.io", name, status, NAMESPACE)
 
@@ -90,6 +88,9 @@ class KubeWorld:
 def kube():
     with kube_api(groups=("ray.io",)) as kube:
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        # The first object of a kind waits for its schema to be read: a megabyte of YAML.
+        kube.apply(a_request().manifest)
+        kube.delete("rayjobs.ray.io", a_request().submission_id, NAMESPACE)
         yield kube
 
 
@@ -157,7 +158,7 @@ def test_what_is_released_is_gone_and_may_be_released_again(world):
     world.finish("digits-000001-1")
     world.runner.release("digits-000001-1")
     world.runner.release("digits-000001-1")
-    assert not world.is_there("digits-000001-1")
+    assert world.runner.observe() == {}
 
 
 def test_the_log_is_what_was_written(world):

@@ -35,6 +35,13 @@ def a_request() -> RayJobRequest:
     return attempt_request(Job("digits-000001", spec, now).admitted(now), CONTEXT, CATALOG)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _schemas():
+    # The first object of a kind waits for its schema to be read, a megabyte of YAML: longer than the adapter waits.
+    with kube_api(groups=("ray.io",)) as kube:
+        kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, a_request().manifest])
+
+
 @pytest.fixture
 def kube():
     with kube_api(groups=("ray.io", "kueue.x-k8s.io")) as kube:
@@ -420,7 +427,9 @@ def test_the_committed_roles_let_the_control_plane_do_all_of_it(kube):
     assert list(runner.observe()) == [NAME]
     assert not [sign for sign in signs.of([NAME])[NAME] if sign.source is Source.API]
     assert KubeRayJobs(api).logs(NAME) == ""
-    kube.apply({key: value for key, value in a_pod("submitter").items() if key != "status"})
+    submitter = {key: value for key, value in a_pod("submitter").items() if key != "status"}
+    submitter["metadata"]["labels"]["job-name"] = NAME
+    kube.apply(submitter)
     assert runner.logs(NAME) == ""
     runner.release(NAME)
     refused = [seen for seen in kube.requests if seen.user.endswith("slipway:slipway") and seen.code == 403]

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from platform_app.domain.job import TERMINAL, Job, JobState
+from platform_app.domain.job import TERMINAL, Job, JobState, Reason
 from platform_app.ports import JobFilter, RayJobStatus
+from platform_app.specs import ClusterChoice
 from tests.control_plane import ControlPlane
-from tests.fakes import Crash
+from tests.fakes import Crash, FakeRunner
 
 ENDS = st.sampled_from([RayJobStatus.SUCCEEDED, RayJobStatus.FAILED, RayJobStatus.STOPPED])
 ANY = st.integers(min_value=0, max_value=1000)
@@ -61,16 +62,20 @@ class World(RuleBasedStateMachine):
 
     # People.
 
-    @rule(workers=st.sampled_from([1, 2, 6]), tier=st.sampled_from(["development", "training-critical"]))
-    def submit(self, workers: int, tier: str) -> None:
-        self.submitted.append(self.plane.submit(resources={"num_workers": workers}, tier=tier))
+    @rule(
+        workers=st.sampled_from([1, 2, 6]),
+        tier=st.sampled_from(["development", "training-critical"]),
+        where=st.sampled_from([{}, {"cluster": "dedicated", "team": "research"}]),
+    )
+    def submit(self, workers: int, tier: str, where: dict[str, str]) -> None:
+        self.submitted.append(self.plane.submit(resources={"num_workers": workers}, tier=tier, **where))
 
     @rule()
     def submit_and_let_it_run(self) -> None:
-        self.submit(1, "training-critical")
+        self.submit(1, "training-critical", {})
         self.tick()
-        for submission_id in self.plane.runner.alive():
-            self.plane.runner.begin(submission_id)
+        for runner, submission_id in self.alive():
+            runner.begin(submission_id)
         self.tick()
 
     @precondition(lambda self: self.submitted)
@@ -105,30 +110,45 @@ class World(RuleBasedStateMachine):
                 # Between what is decided about a job and the write of it.
                 self.contended.first = self.someone_stops
             case _:
-                self.plane.runner.crash = what.removeprefix("crash ")
+                self.plane.runner.crash = self.plane.dedicated.crash = what.removeprefix("crash ")
 
-    # Ray.
+    # Ray and Kubernetes.
 
-    @precondition(lambda self: self.plane.runner.alive())
+    def alive(self) -> list[tuple[FakeRunner, str]]:
+        runners = self.plane.runners.values()
+        return [(runner, submission_id) for runner in runners for submission_id in runner.alive()]
+
+    @precondition(lambda self: self.alive())
     @rule(which=ANY)
     def an_attempt_begins(self, which: int) -> None:
-        alive = self.plane.runner.alive()
-        self.plane.runner.begin(alive[which % len(alive)])
+        runner, submission_id = self.alive()[which % len(self.alive())]
+        runner.begin(submission_id)
 
-    @precondition(lambda self: self.plane.runner.alive())
+    @precondition(lambda self: self.alive())
     @rule(which=ANY, status=ENDS)
     def an_attempt_ends(self, which: int, status: RayJobStatus) -> None:
-        alive = self.plane.runner.alive()
-        self.plane.runner.finish(alive[which % len(alive)], status)
+        runner, submission_id = self.alive()[which % len(self.alive())]
+        runner.finish(submission_id, status)
 
-    @rule()
-    def the_cluster_is_lost(self) -> None:
-        self.plane.runner.lose_all()
+    @precondition(lambda self: self.plane.dedicated.alive())
+    @rule(which=ANY, how=st.sampled_from(["evicted", "head lost"]))
+    def a_dedicated_cluster_goes(self, which: int, how: str) -> None:
+        alive = self.plane.dedicated.alive()
+        submission_id = alive[which % len(alive)]
+        if how == "evicted":
+            self.plane.dedicated.pend(submission_id)
+        else:
+            self.plane.dedicated.finish(submission_id, RayJobStatus.FAILED, cause=Reason.CLUSTER_LOST)
 
-    @rule(ray=st.booleans(), logs=st.booleans())
-    def something_is_away_or_back(self, ray: bool, logs: bool) -> None:
+    @rule(which=st.sampled_from(ClusterChoice))
+    def a_cluster_is_lost(self, which: ClusterChoice) -> None:
+        self.plane.runners[which].lose_all()
+
+    @rule(ray=st.booleans(), logs=st.booleans(), kubernetes=st.booleans())
+    def something_is_away_or_back(self, ray: bool, logs: bool, kubernetes: bool) -> None:
         self.plane.runner.power.away = ray
         self.plane.runner.log_power.away = logs
+        self.plane.dedicated.power.away = kubernetes
 
     # What holds at all times.
 
@@ -139,7 +159,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def no_job_runs_twice_at_once(self) -> None:
-        alive = [submission_id.rpartition("-")[0] for submission_id in self.plane.runner.alive()]
+        alive = [submission_id.rpartition("-")[0] for _, submission_id in self.alive()]
         assert len(alive) == len(set(alive))
 
     @invariant()
@@ -167,18 +187,19 @@ class World(RuleBasedStateMachine):
 
     def everything_ends_once_ray_lets_it(self) -> None:
         """Every job comes to its end when the systems are up and attempts end."""
-        runner = self.plane.runner
-        runner.power.away = runner.log_power.away = False
-        runner.crash = self.contended.first = None
+        for runner in self.plane.runners.values():
+            runner.power.away = runner.log_power.away = False
+            runner.crash = None
+        self.contended.first = None
         self.plane.restart()
         for _ in range(4 * len(self.submitted) + 4):
             self.plane.tick()
-            for submission_id in runner.alive():
+            for runner, submission_id in self.alive():
                 runner.write(submission_id, "the end\n")
                 runner.finish(submission_id)
         self.what_has_ended_stays_as_it_ended()
         assert [self.plane.job(job_id).state for job_id in self.submitted if job_id not in self.ended] == []
-        assert runner.alive() == []
+        assert self.alive() == []
 
 
 @pytest.mark.timeout(120)

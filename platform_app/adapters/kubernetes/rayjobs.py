@@ -11,7 +11,7 @@ from typing import Any
 
 from platform_app.adapters.kubernetes.api import PODS, RAY_JOBS, KubernetesApi, Object
 from platform_app.adapters.kubernetes.refusals import ApiError
-from platform_app.dedicated import INSTANCE_LABEL, MANAGED_BY
+from platform_app.dedicated import MANAGED_BY
 from platform_app.domain.causes import CAUSES
 from platform_app.domain.explain import Sign, Source, explain
 from platform_app.domain.job import Reason
@@ -89,8 +89,8 @@ class KubeRayJobs:
         namespace = self._namespace(submission_id)
         if namespace is None:
             return None
-        selector = f"{INSTANCE_LABEL}={submission_id},app.kubernetes.io/component=submitter"
-        pods = self._api.list(PODS, namespace, labelSelector=selector)
+        # The operator names the submitter's Job as the RayJob; Kubernetes labels the pods of a Job with its name.
+        pods = self._api.list(PODS, namespace, labelSelector=f"job-name={submission_id}")
         newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
         return (self._api.log(newest["metadata"]["name"], namespace, _SUBMITTER) or "") if newest else ""
 
