@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help demo up test unit check format clean
+.PHONY: help demo up test unit check drill bench manifests format clean
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(BIN)/slipway: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(BIN)/pip install -q -U pip && $(BIN)/pip install -c constraints.txt -e '.[dev]' && touch $@
@@ -23,6 +23,15 @@ unit: $(BIN)/slipway ## unit, service, API and contract tests only
 
 check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+drill: $(BIN)/slipway ## kill the real processes, and show what it costs (about an hour; WHAT="reclaims kills" COUNT=4 for less)
+	$(BIN)/python -m tests.drills $(WHAT) $(if $(COUNT),--count $(COUNT))
+
+bench: $(BIN)/slipway ## measure beside the peers, into build/benchmarks.json (WHAT="ddp" for one part)
+	$(BIN)/python -m tests.benchmarks $(WHAT)
+
+manifests: $(BIN)/slipway ## render what under k8s/ depends on the catalog
+	$(BIN)/python -m platform_app.manifests
 
 format: $(BIN)/slipway ## mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
