@@ -9,7 +9,7 @@ from tests.kube.standin.api.errors import ApiError
 from tests.kube.standin.api.objects import Api
 from tests.kube.standin.events import Recorder
 from tests.kube.standin.operator import pods as build
-from tests.kube.standin.operator.conditions import set_condition
+from tests.kube.standin.operator.cluster_status import desired, is_labelled, status_of
 from tests.kube.standin.operator.validation import cluster_problem, name_problem, token_auth
 
 LONGEST_NAME = 53
@@ -56,7 +56,7 @@ class Clusters:
 
     def _reconcile_pods(self, cluster: Object) -> tuple[str, ApiError] | None:
         pods = self.pods(cluster)
-        heads = [pod for pod in pods if _is(pod, "node-type", "head")]
+        heads = [pod for pod in pods if is_labelled(pod, "node-type", "head")]
         for head in heads:
             if _finished(head):
                 self._delete(cluster, head, "DeletedHeadPod", _post_mortem("head Pod", head))
@@ -72,7 +72,11 @@ class Clusters:
                 return "FailedCreateHeadPod", error
             self._recorder.normal(cluster, "CreatedHeadPod", f"Created head Pod {where}/{created}", "Create")
         for group in cluster["spec"].get("workerGroupSpecs") or ():
-            workers = [pod for pod in pods if _is(pod, "node-type", "worker") and _is(pod, "group", group["groupName"])]
+            workers = [
+                pod
+                for pod in pods
+                if is_labelled(pod, "node-type", "worker") and is_labelled(pod, "group", group["groupName"])
+            ]
             if failure := self._reconcile_group(cluster, group, workers):
                 return failure
         return None
@@ -176,76 +180,6 @@ class Clusters:
 
     def _kind(self, resource: str) -> Any:
         return self._api.kinds.named(resource)
-
-
-def desired(group: Object) -> int:
-    """Say how many workers a group should have, within its bounds."""
-    if group.get("suspend"):
-        return 0
-    least, most = group.get("minReplicas") or 0, group.get("maxReplicas", 2147483647)
-    return max(least, min(group.get("replicas") or 0, most))
-
-
-def status_of(cluster: Object, pods: list[Object], failure: tuple[str, ApiError] | None) -> Object:
-    """Sum a cluster's state up from its pods."""
-    status = dict(cluster.get("status") or {})
-    groups = cluster["spec"].get("workerGroupSpecs") or ()
-    workers = [pod for pod in pods if _is(pod, "node-type", "worker")]
-    head = next((pod for pod in pods if _is(pod, "node-type", "head")), None)
-    wanted = sum(desired(group) for group in groups)
-    status |= {
-        "observedGeneration": cluster["metadata"].get("generation", 1),
-        "desiredWorkerReplicas": wanted,
-        "readyWorkerReplicas": sum(ready(pod) for pod in workers),
-        "availableWorkerReplicas": sum(pod["status"].get("phase") == "Running" for pod in workers),
-        "minWorkerReplicas": sum(group.get("minReplicas") or 0 for group in groups),
-        "maxWorkerReplicas": min(sum(group.get("maxReplicas") or 0 for group in groups), 2147483647),
-    }
-    conditions = [dict(one) for one in status.get("conditions") or ()]
-    if failure and failure[0]:
-        set_condition(conditions, "ReplicaFailure", True, failure[0], str(failure[1]))
-    elif not failure:
-        conditions = [one for one in conditions if one["type"] != "ReplicaFailure"]
-    _tell_head(conditions, status, head, cluster)
-    suspend = bool(cluster["spec"].get("suspend"))
-    set_condition(conditions, "RayClusterSuspending", suspend and bool(pods), "RayClusterSuspending")
-    set_condition(conditions, "RayClusterSuspended", suspend and not pods, "RayClusterSuspended")
-    if suspend and not pods:
-        status["state"] = "suspended"
-    elif not failure and len(pods) == wanted + 1 and all(ready(pod) for pod in pods):
-        status["state"] = "ready"
-        set_condition(
-            conditions,
-            "RayClusterProvisioned",
-            True,
-            "AllPodRunningAndReadyFirstTime",
-            "All Ray Pods are ready for the first time",
-        )
-    status["conditions"] = conditions
-    return status
-
-
-def _tell_head(conditions: list[Object], status: Object, head: Object | None, cluster: Object) -> None:
-    if head is None:
-        set_condition(conditions, "HeadPodReady", False, "HeadPodNotFound", "Head Pod not found")
-    else:
-        up = ready(head)
-        set_condition(conditions, "HeadPodReady", up, "HeadPodRunningAndReady" if up else "ContainersNotReady")
-        name, address = head["metadata"]["name"], head["status"].get("podIP", "")
-        status["head"] = {"podName": name, "podIP": address, "serviceName": f"{cluster['metadata']['name']}-head-svc"}
-    if not any(one["type"] == "RayClusterProvisioned" for one in conditions):
-        message = "RayCluster Pods are being provisioned for first time"
-        set_condition(conditions, "RayClusterProvisioned", False, "RayClusterPodsProvisioning", message)
-
-
-def ready(pod: Object) -> bool:
-    """Say whether a pod's readiness probe is content."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def _is(pod: Object, label: str, value: str) -> bool:
-    return pod["metadata"]["labels"].get(f"ray.io/{label}") == value
 
 
 def _finished(pod: Object) -> bool:

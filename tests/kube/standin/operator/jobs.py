@@ -5,19 +5,15 @@ that quotas see them and `pods/log` gives the job's output; no process stands be
 """
 
 import asyncio
-import random
-import string
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
-
-import yaml
 
 from tests.kube.standin.api.errors import ApiError
 from tests.kube.standin.api.objects import Api, now
 from tests.kube.standin.events import Recorder
 from tests.kube.standin.operator.dashboard import Dashboard, Unreachable
+from tests.kube.standin.operator.job_status import ENDED, age, overruled, request, retry, suffix, told
 from tests.kube.standin.operator.job_validation import job_problem
 from tests.kube.standin.operator.pods import owner
 from tests.kube.standin.operator.submitter import Submitter
@@ -26,8 +22,6 @@ from tests.kube.standin.operator.validation import name_problem
 LONGEST_NAME = 47
 
 _FINALIZER = "ray.io/rayjob-finalizer"
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_NO_RETRY = ("DeadlineExceeded", "JobStatusCheckTimeoutExceeded")
 _CHECK_TIMEOUT_SECONDS = 300.0
 
 Object = dict[str, Any]
@@ -81,7 +75,7 @@ class Jobs:
                 status = await self._next(job, status)
             except ApiError:
                 return  # said in an event; tried again with the next step
-            _retry(spec, status, before=(job.get("status") or {}).get("jobDeploymentStatus", ""))
+            retry(spec, status, before=(job.get("status") or {}).get("jobDeploymentStatus", ""))
         if status != (job.get("status") or {}):
             self._api.set_status(self._kind, job, status)
 
@@ -90,12 +84,12 @@ class Jobs:
             case "" | "New":
                 return self._begin(job, status)
             case "Initializing":
-                return _overruled(job["spec"], status) or await self._initialize(job, status)
+                return overruled(job["spec"], status) or await self._initialize(job, status)
             case "Waiting":
                 given = job["spec"].get("jobId")
                 return {**status, "jobId": given, "jobDeploymentStatus": "Running"} if given else status
             case "Running":
-                return _overruled(job["spec"], status) or await self._observe(job, status)
+                return overruled(job["spec"], status) or await self._observe(job, status)
             case "Suspending" | "Retrying":
                 return self._clear(job, status)
             case "Suspended" if not job["spec"].get("suspend"):
@@ -112,9 +106,9 @@ class Jobs:
         if spec.get("suspend"):
             return {**status, "jobDeploymentStatus": "Suspended"}
         selected = (spec.get("clusterSelector") or {}).get("ray.io/cluster")
-        new = {"rayClusterName": selected or f"{name}-{_suffix()}", "jobDeploymentStatus": "Initializing"}
+        new = {"rayClusterName": selected or f"{name}-{suffix()}", "jobDeploymentStatus": "Initializing"}
         if spec.get("submissionMode") != "InteractiveMode":
-            new["jobId"] = spec.get("jobId") or f"{name}-{_suffix()}"
+            new["jobId"] = spec.get("jobId") or f"{name}-{suffix()}"
         return {**status, **new, "startTime": now()}
 
     async def _initialize(self, job: Object, status: Object) -> Object:
@@ -176,9 +170,9 @@ class Jobs:
                 raise Unreachable("the head is not up")
             seen = await dashboard.job(status["jobId"])
             if seen is None:
-                await dashboard.submit(_request(job["spec"], status["jobId"], self._localize))
+                await dashboard.submit(request(job["spec"], status["jobId"], self._localize))
                 return status
-            await self._submitter.follow(job, dashboard, status["jobId"], seen["status"] in _ENDED)
+            await self._submitter.follow(job, dashboard, status["jobId"], seen["status"] in ENDED)
         except Unreachable as error:
             since = self._unreachable_since.setdefault(uid, time.monotonic())
             if time.monotonic() - since < _CHECK_TIMEOUT_SECONDS:
@@ -186,7 +180,7 @@ class Jobs:
             reason = "JobStatusCheckTimeoutExceeded"
             return {**status, "jobDeploymentStatus": "Failed", "reason": reason, "message": str(error)}
         self._unreachable_since.pop(uid, None)
-        return {**status, **_told(seen), "rayClusterStatus": cluster.get("status") or {}}
+        return {**status, **told(seen), "rayClusterStatus": cluster.get("status") or {}}
 
     def _clear(self, job: Object, status: Object) -> Object:
         if not self._delete_cluster(job, status) or not self._submitter.remove(job):
@@ -199,7 +193,7 @@ class Jobs:
         spec = job["spec"]
         if spec.get("clusterSelector"):
             return
-        ended = _age(status.get("endTime") or status.get("startTime"))
+        ended = age(status.get("endTime") or status.get("startTime"))
         if spec.get("shutdownAfterJobFinishes") and ended >= (spec.get("ttlSecondsAfterFinished") or 0):
             self._delete_cluster(job, status)
         for rule in (spec.get("deletionStrategy") or {}).get("deletionRules") or ():
@@ -228,7 +222,7 @@ class Jobs:
     async def _let_go(self, job: Object) -> None:
         status = job.get("status") or {}
         cluster = self._cluster(job, status)
-        if cluster and status.get("jobId") and status.get("jobStatus") not in _ENDED:
+        if cluster and status.get("jobId") and status.get("jobStatus") not in ENDED:
             try:
                 if dashboard := self._dashboard(cluster):
                     await dashboard.stop(status["jobId"])
@@ -243,79 +237,3 @@ class Jobs:
 
     def _cluster(self, job: Object, status: Object) -> Object | None:
         return self._api.find("rayclusters.ray.io", job["metadata"]["namespace"], status.get("rayClusterName") or "")
-
-
-def _overruled(spec: Object, status: Object) -> Object | None:
-    """Say what a wish to suspend, or a deadline, makes of a job; None for nothing."""
-    if spec.get("suspend"):
-        return {**status, "jobDeploymentStatus": "Suspending"}
-    age, start = _age(status.get("startTime")), status.get("startTime")
-    if (limit := spec.get("activeDeadlineSeconds")) and age >= limit:
-        message = f"The RayJob has passed the activeDeadlineSeconds. StartTime: {start}. ActiveDeadlineSeconds: {limit}"
-        return {**status, "jobDeploymentStatus": "Failed", "reason": "DeadlineExceeded", "message": message}
-    waiting = status["jobDeploymentStatus"] == "Initializing"
-    if waiting and (limit := spec.get("preRunningDeadlineSeconds")) and age >= limit:
-        passed = f"StartTime: {start}. PreRunningDeadlineSeconds: {limit}"
-        message = f"The RayJob has passed the preRunningDeadlineSeconds. {passed}"
-        return {**status, "jobDeploymentStatus": "Failed", "reason": "PreRunningDeadlineExceeded", "message": message}
-    return None
-
-
-def _retry(spec: Object, status: Object, before: str) -> None:
-    """Count an end that is new, and try once more where the backoff limit allows it."""
-    after = status.get("jobDeploymentStatus")
-    if after == before or after not in ("Complete", "Failed"):
-        return
-    which = "succeeded" if after == "Complete" and status.get("jobStatus") == "SUCCEEDED" else "failed"
-    if after == "Complete" and which == "failed":
-        return  # stopped
-    status[which] = status.get(which, 0) + 1
-    status.setdefault("failed", 0)
-    status.setdefault("succeeded", 0)
-    allowed = status["failed"] < (spec.get("backoffLimit") or 0) + 1
-    if after == "Failed" and spec.get("backoffLimit") is not None and allowed and status.get("reason") not in _NO_RETRY:
-        status["jobDeploymentStatus"] = "Retrying"
-
-
-def _request(spec: Object, submission_id: str, localize: Callable[[str], str]) -> Object:
-    request = {"submission_id": submission_id, "entrypoint": localize(spec.get("entrypoint", ""))}
-    if spec.get("runtimeEnvYAML"):
-        request["runtime_env"] = yaml.safe_load(localize(spec["runtimeEnvYAML"]))
-    fields = {
-        "metadata": "metadata",
-        "entrypointNumCpus": "entrypoint_num_cpus",
-        "entrypointNumGpus": "entrypoint_num_gpus",
-    }
-    request |= {theirs: spec[ours] for ours, theirs in fields.items() if spec.get(ours)}
-    return request
-
-
-def _told(seen: Object) -> Object:
-    told = {
-        "jobStatus": seen["status"],
-        "jobDeploymentStatus": "Running",
-        "message": seen.get("message") or "",
-        "reason": "",
-    }
-    if seen["status"] in _ENDED:
-        failed = seen["status"] == "FAILED"
-        told |= {"jobDeploymentStatus": "Failed" if failed else "Complete", "reason": "AppFailed" if failed else ""}
-        told["endTime"] = _time(seen.get("end_time")) or now()
-    times = {"startTime": _time(seen.get("start_time")), "endTime": _time(seen.get("end_time"))}
-    return {**told, "rayJobInfo": {key: value for key, value in times.items() if value}}
-
-
-def _time(milliseconds: int | None) -> str | None:
-    if not milliseconds:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _age(moment: str | None) -> float:
-    if not moment:
-        return 0.0
-    return (datetime.now(UTC) - datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds()
-
-
-def _suffix() -> str:
-    return "".join(random.choices(string.ascii_lowercase + string.digits, k=5))
