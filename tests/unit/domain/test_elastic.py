@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.domain.admission import decide, occupied
+from platform_app.domain.capacity import size
 from platform_app.domain.elastic import grants
 from platform_app.domain.job import Job
 from platform_app.specs import SweepSpec, TrainSpec, load_catalog
@@ -34,6 +35,27 @@ def test_two_runs_share_what_there_is_and_stay_so():
     sizes = grants(running, [], CATALOG)
     assert sizes == {"j-000001": 3, "j-000002": 3}
     assert grants([one.granted(sizes[one.id]) for one in running], [], CATALOG) == sizes
+
+
+def test_an_elastic_run_gets_the_worker_that_a_fixed_one_leaves():
+    fixed = job(1, 1, market="on-demand").admitted(NOW)
+    elastic = job(2, (1, 2), market="on-demand")
+    assert size(decide([elastic], [fixed], CATALOG)[0].placement) == 1
+    assert grants([fixed, elastic.admitted(NOW, 1)], [], CATALOG) == {"j-000002": 1}
+
+
+def test_a_run_that_starts_beside_another_takes_what_is_left_and_both_are_at_rest():
+    running = [job(1, (1, 2), granted=2, market="on-demand")]
+    waiting = job(2, (1, 2), market="on-demand")
+    sizes = grants(running, [waiting], CATALOG)
+    assert sizes == {"j-000001": 1}
+    running = [running[0].granted(1), waiting.admitted(waiting.created_at, 1)]
+    assert grants(running, [], CATALOG) == {"j-000001": 1, "j-000002": 1}
+
+
+def test_workers_of_another_market_that_stand_idle_change_no_size():
+    running = [job(1, (1, 6), granted=4, market="spot")]
+    assert grants(running, [], CATALOG) == {"j-000001": 4}, "the spot group has four, whatever is on-demand"
 
 
 def test_a_waiting_job_gets_room_from_runs_of_its_tier_but_never_their_min():
