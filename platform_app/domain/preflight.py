@@ -91,8 +91,10 @@ def _ray_job(manifest: Manifest) -> Iterator[FieldProblem]:
 def _job(spec: Manifest, path: str, labels: Mapping[str, str]) -> Iterator[FieldProblem]:
     selector, shutdown = spec.get("clusterSelector"), spec.get("shutdownAfterJobFinishes", False)
     cluster = spec.get("rayClusterSpec")
-    if bool(selector) == bool(cluster):
-        yield FieldProblem(f"{path}.rayClusterSpec", "expected exactly one of rayClusterSpec and clusterSelector")
+    if not selector and not cluster:
+        yield FieldProblem(f"{path}.rayClusterSpec", "expected one of rayClusterSpec and clusterSelector")
+    if selector and not selector.get("ray.io/cluster"):
+        yield FieldProblem(f"{path}.clusterSelector", "expected the cluster's name under ray.io/cluster")
     if spec.get("suspend") and not shutdown:
         yield FieldProblem(f"{path}.suspend", "a job that can be suspended needs shutdownAfterJobFinishes: true")
     if spec.get("suspend") and selector:
@@ -240,6 +242,8 @@ def _worker_group(spec: Manifest, group: Manifest, path: str, v2: bool) -> Itera
         yield FieldProblem(f"{path}.minReplicas", f"expected 0 or more; got {fewest}")
     if fewest > most:
         yield FieldProblem(f"{path}.minReplicas", f"is more than maxReplicas: {fewest} > {most}")
+    if not spec.get("enableInTreeAutoscaling") and not {"minReplicas", "maxReplicas"} <= group.keys():
+        yield FieldProblem(f"{path}.minReplicas", "without the autoscaler, minReplicas and maxReplicas are required")
     if group.get("suspend") and spec.get("enableInTreeAutoscaling"):
         yield FieldProblem(f"{path}.suspend", "not where the autoscaler owns the workers")
     for name in ("idleTimeoutSeconds", "priority"):
@@ -254,27 +258,34 @@ def _authentication(spec: Manifest, path: str) -> Iterator[FieldProblem]:
     if options.get("mode") == "token" and not _at_least(spec, (2, 52)):
         version = spec.get("rayVersion")
         yield FieldProblem(f"{path}.authOptions.mode", f"token needs rayVersion 2.52.0 or newer; got {version!r}")
-    if options.get("enableK8sTokenAuth") and not _at_least(spec, (2, 55)):
-        version = spec.get("rayVersion")
-        yield FieldProblem(f"{path}.authOptions.enableK8sTokenAuth", f"needs rayVersion 2.55.0; got {version!r}")
+    if not options.get("enableK8sTokenAuth"):
+        return
+    field = f"{path}.authOptions.enableK8sTokenAuth"
+    if not _at_least(spec, (2, 55)):
+        yield FieldProblem(field, f"needs rayVersion 2.55.0 or newer; got {spec.get('rayVersion')!r}")
+    if options.get("mode") != "token":
+        yield FieldProblem(field, "needs mode: token")
+    if options.get("secretName"):
+        yield FieldProblem(field, "not together with secretName")
 
 
 def _fault_tolerance(spec: Manifest, path: str) -> Iterator[FieldProblem]:
     options, field = spec.get("gcsFaultToleranceOptions"), f"{path}.gcsFaultToleranceOptions"
+    env = _env(spec.get("headGroupSpec", {}))
+    if "RAY_REDIS_ADDRESS" in env:
+        yield FieldProblem(f"{field}.redisAddress", "write it here instead of in RAY_REDIS_ADDRESS")
     if options is None:
-        if "RAY_REDIS_ADDRESS" in _env(spec.get("headGroupSpec", {})):
-            yield FieldProblem(f"{field}.redisAddress", "write it here instead of in RAY_REDIS_ADDRESS")
         return
+    if "REDIS_PASSWORD" in env:
+        yield FieldProblem(f"{field}.redisPassword", "write it here instead of in REDIS_PASSWORD")
     if options.get("backend", "redis") == "rocksdb":
         if wrong := [name for name in _REDIS_FIELDS if name in options]:
             yield FieldProblem(field, f"rocksdb takes no {', '.join(wrong)}")
-        if bool(options.get("storage", {}).get("claimName")) == bool(options.get("storage", {}).get("size")):
-            yield FieldProblem(f"{field}.storage", "expected exactly one of claimName and size")
-        return
-    if "storage" in options:
+        storage = options.get("storage", {})
+        if "claimName" in storage and {"size", "storageClassName", "accessModes"} & storage.keys():
+            yield FieldProblem(f"{field}.storage", "claimName names a volume that is there: give nothing else")
+    elif "storage" in options:
         yield FieldProblem(f"{field}.storage", "only for backend: rocksdb")
-    if not options.get("redisAddress"):
-        yield FieldProblem(f"{field}.redisAddress", "required for backend: redis")
 
 
 def _env(group: Manifest) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import kubernetes.config.kube_config
 import pytest
 import yaml
 
@@ -125,6 +126,14 @@ class TestSubmitting:
         kube.fault(verb="create", error=ApiError(422, "Invalid", "RayJob is invalid: spec.entrypoint"))
         with pytest.raises(PermanentError, match=r"spec.entrypoint"):
             runner.submit(a_request())
+
+    def test_kuberays_own_client_takes_the_same_object(self, kube, runner, monkeypatch):
+        client = pytest.importorskip(
+            "python_client.kuberay_job_api", reason="KubeRay's Python client is not installed (it is on no index)"
+        )
+        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kube.kubeconfig))
+        client.RayjobApi().submit_job(NAMESPACE, dict(a_request().manifest))
+        assert list(runner.observe()) == [NAME]
 
     def test_what_the_operator_would_refuse_is_not_sent(self, kube, runner):
         request = a_request()

@@ -106,6 +106,7 @@ TAKEN = {
     "an incremental upgrade": ray_service(**incremental()),
     "redis": ray_cluster(gcsFaultToleranceOptions={"redisAddress": "redis:6379"}),
     "rocksdb": ray_cluster(gcsFaultToleranceOptions=ROCKS),
+    "a job with a cluster and a selector": ray_job(clusterSelector={"ray.io/cluster": "rc"}),
     "a longest name": named(ray_cluster(), "r" * 53),
     "a queue": queued(),
     "a schedule": {"kind": "RayCronJob", "metadata": {"name": "c"}, "spec": {"schedule": "0 3 * * *", "jobTemplate": ray_job()["spec"]}},
@@ -139,14 +140,17 @@ REFUSED = {
     "a token without a version": (ray_cluster(**{**OLD, "rayVersion": ""}), "spec.authOptions.mode"),
     "Kubernetes' tokens before 2.55": (ray_cluster(**{**OLD, "rayVersion": "2.54.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}), "spec.authOptions.enableK8sTokenAuth"),
     "Kubernetes' tokens of a job": (ray_job(rayClusterSpec={**a_cluster(), "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}), "spec.rayClusterSpec.authOptions.enableK8sTokenAuth"),
+    "Kubernetes' tokens without token mode": (ray_cluster(authOptions={"enableK8sTokenAuth": True}), "spec.authOptions.enableK8sTokenAuth"),
+    "Kubernetes' tokens beside a secret": (ray_cluster(authOptions={"mode": "token", "enableK8sTokenAuth": True, "secretName": "s"}), "spec.authOptions.enableK8sTokenAuth"),
     "an upgrade strategy of a job's cluster": (ray_job(rayClusterSpec={**a_cluster(), "upgradeStrategy": {"type": "Recreate"}}), "spec.rayClusterSpec.upgradeStrategy"),
     "redis by environment": (ray_cluster(**env("RAY_REDIS_ADDRESS")), "spec.gcsFaultToleranceOptions.redisAddress"),
-    "redis without an address": (ray_cluster(gcsFaultToleranceOptions={}), "spec.gcsFaultToleranceOptions.redisAddress"),
+    "a password of redis by environment": (ray_cluster(**env("REDIS_PASSWORD"), gcsFaultToleranceOptions={"redisAddress": "r"}), "spec.gcsFaultToleranceOptions.redisPassword"),
+    "redis twice": (ray_cluster(**env("RAY_REDIS_ADDRESS"), gcsFaultToleranceOptions={"redisAddress": "r"}), "spec.gcsFaultToleranceOptions.redisAddress"),
     "redis with a volume": (ray_cluster(gcsFaultToleranceOptions={"redisAddress": "r", "storage": {}}), "spec.gcsFaultToleranceOptions.storage"),
     "rocksdb with redis": (ray_cluster(gcsFaultToleranceOptions={**ROCKS, "redisAddress": "r"}), "spec.gcsFaultToleranceOptions"),
-    "rocksdb without a volume": (ray_cluster(gcsFaultToleranceOptions={"backend": "rocksdb"}), "spec.gcsFaultToleranceOptions.storage"),
+    "rocksdb on two volumes": (ray_cluster(gcsFaultToleranceOptions={"backend": "rocksdb", "storage": {"claimName": "c", "size": "1Gi"}}), "spec.gcsFaultToleranceOptions.storage"),
     "neither a cluster nor a selector": (ray_job(rayClusterSpec=None), "spec.rayClusterSpec"),
-    "both a cluster and a selector": (ray_job(clusterSelector={"ray.io/cluster": "rc"}), "spec.rayClusterSpec"),
+    "a selector without a name": (ray_job(rayClusterSpec=None, clusterSelector={"app": "rc"}), "spec.clusterSelector"),
     "a time to live without a shutdown": (ray_job(shutdownAfterJobFinishes=None, ttlSecondsAfterFinished=60), "spec.ttlSecondsAfterFinished"),
     "a time to live below zero": (ray_job(ttlSecondsAfterFinished=-1), "spec.ttlSecondsAfterFinished"),
     "a suspension without a shutdown": (ray_job(shutdownAfterJobFinishes=None, suspend=True), "spec.suspend"),
@@ -201,3 +205,9 @@ def test_refuses_more_groups_than_a_queue_takes():
     groups = [{**a_cluster()["workerGroupSpecs"][0], "groupName": f"g{number}"} for number in range(18)]
     problems = preflight(queued(rayClusterSpec={**a_cluster(), "workerGroupSpecs": groups}))
     assert [problem.field for problem in problems] == ["spec.rayClusterSpec.workerGroupSpecs"]
+
+
+def test_refuses_a_group_without_bounds_where_nothing_scales_it():
+    spec = {**SCALELESS, "workerGroupSpecs": [dict(SCALELESS["workerGroupSpecs"][0])]}
+    del spec["workerGroupSpecs"][0]["maxReplicas"]
+    assert [problem.field for problem in preflight(ray_cluster(**spec))] == ["spec.workerGroupSpecs.0.minReplicas"]
