@@ -28,6 +28,7 @@ from tests.kube.standin.kubelet.ray_pod import RayPods, Settings
 from tests.kube.standin.kubelet.reclaims import Reclaims
 from tests.kube.standin.kubelet.scheduler import Scheduler
 from tests.kube.standin.kubelet.volumes import Volumes
+from tests.kube.standin.operator.cluster_status import ready
 from tests.kube.standin.operator.clusters import Clusters
 from tests.kube.standin.operator.dashboard import Dashboard
 from tests.kube.standin.operator.jobs import Jobs
@@ -115,7 +116,7 @@ class RunningCluster(KubeCluster):
         metadata = cluster["metadata"]
         selector = f"ray.io/cluster={metadata['name']},ray.io/node-type=head"
         heads = self.api.list(self.api.kinds.named("pods"), metadata["namespace"], selector)
-        if not heads or heads[0]["status"].get("phase") != "Running":
+        if not heads or not ready(heads[0]):
             return None
         try:
             env = self._ray_pods.environment(heads[0], heads[0]["spec"]["containers"][0])

@@ -13,6 +13,12 @@ from tests.kube.standin.kubelet.volumes import Volumes, relocate
 
 _MONITOR_PORTS = {"AUTOSCALER_METRIC_PORT": 44217, "DASHBOARD_METRIC_PORT": 44227}
 
+_PATIENCE = {
+    # Many pods start on one machine, which may be slow: what a container of its own would do in its time waits longer.
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+}
+
 Object = dict[str, Any]
 
 
@@ -101,6 +107,7 @@ class RayPods:
             **values,
             **self._credentials(pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"]),
             **monitors,
+            **_PATIENCE,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_START_ULIMIT_OPEN_FILES": str(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
             "RAY_ADDRESS": gcs,
