@@ -1,6 +1,6 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
-python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays]
+python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [sweeps]
 """
 
 import argparse
@@ -14,9 +14,10 @@ from tests.drills.finding import Finding
 from tests.drills.kills import kills
 from tests.drills.reclaims import reclaims
 from tests.drills.replays import replays
+from tests.drills.sweeps import sweeps
 from tests.running import running_platform
 
-DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays}
+DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays, "sweeps": sweeps}
 
 console = Console(width=150)
 
