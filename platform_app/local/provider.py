@@ -88,6 +88,7 @@ class SimulatedNodeProvider(NodeProvider):
         self._orders = Orders(Path(provider_config["market_dir"]))
         self._clock = clock
         self._lock = threading.RLock()
+        self._is_head_ended = False
         self._head = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD, TAG_RAY_USER_NODE_TYPE: HEAD}
         self._workers: dict[str, _Worker] = {}
         self._numbers = itertools.count(1)
@@ -106,7 +107,9 @@ class SimulatedNodeProvider(NodeProvider):
         """List the head and the workers that wait, start or run; one whose raylet died is forgotten."""
         with self._lock:
             self._forget_the_dead()
-            tags = {HEAD: self._head, **{name: worker.tags for name, worker in self._workers.items()}}
+            head = {} if self._is_head_ended else {HEAD: self._head}
+            self._is_head_ended = False
+            tags = {**head, **{name: worker.tags for name, worker in self._workers.items()}}
         return [name for name, has in tags.items() if tag_filters.items() <= has.items()]
 
     def is_running(self, node_id: str) -> bool:
@@ -147,8 +150,13 @@ class SimulatedNodeProvider(NodeProvider):
                     self._launch(name)
 
     def terminate_node(self, node_id: str) -> None:
-        """End an instance; nothing happens when it is gone already."""
+        """End an instance; nothing happens when it is gone already.
+
+        The head is not ended, which the autoscaler asks for when it was slow to come: it waits no longer for a head
+        than for a spot node, and starts no worker before it has one. Left out of the list once, the head is found anew.
+        """
         with self._lock:
+            self._is_head_ended |= node_id == HEAD
             worker = self._workers.pop(node_id, None)
         if worker is not None and worker.node is not None:
             raylet.end(worker.node)

@@ -94,6 +94,12 @@ def test_the_head_is_always_there(provider):
     assert provider.node_tags("head")[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
 
 
+def test_a_head_that_was_slow_to_come_is_given_up_and_found_anew(provider):
+    provider.terminate_node("head")
+    assert provider.non_terminated_nodes({}) == []
+    assert provider.non_terminated_nodes({}) == ["head"]
+
+
 def test_workers_are_named_after_their_group_and_keep_their_tags(provider):
     provider.launch(2)
     assert workers(provider) == ["gpu-spot-1", "gpu-spot-2"]
