@@ -1,6 +1,6 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
-python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [sweeps]
+python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [language] [sweeps]
 """
 
 import argparse
@@ -12,12 +12,13 @@ from rich.table import Table
 from tests.drills.elastic import elastic
 from tests.drills.finding import Finding
 from tests.drills.kills import kills
+from tests.drills.language import language
 from tests.drills.reclaims import reclaims
 from tests.drills.replays import replays
 from tests.drills.sweeps import sweeps
 from tests.running import running_platform
 
-DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays, "sweeps": sweeps}
+DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays, "language": language, "sweeps": sweeps}
 
 console = Console(width=150)
 
