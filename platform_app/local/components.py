@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from platform_app.launch import JOB_ENV
+from platform_app.launch import JOB_ENV, stock_out_env
 from platform_app.local.autoscaler import HEAD, OBJECT_STORE_BYTES
 from platform_app.local.network import accepts
 from platform_app.local.processes import mark
@@ -116,14 +116,6 @@ def components(
     )
 
 
-def stock_out_env(catalog: Catalog) -> dict[str, str]:
-    """Give the autoscaler's variables for workers that do not come; by default it waits an hour for each."""
-    return {
-        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": str(catalog.spot_wait_seconds),
-        "RAY_AUTOSCALER_AVAILABILITY_RECOVERY_S": str(catalog.spot_retry_seconds),
-    }
-
-
 def health(state: ClusterState) -> dict[str, bool]:
     """Say which parts of a cluster answer now, by the name of the component."""
     return {
@@ -158,7 +150,7 @@ def _common_env(state: ClusterState, inherited: Mapping[str, str]) -> dict[str, 
 def _head_env(state: ClusterState, catalog: Catalog) -> dict[str, str]:
     return {
         **_RAY_ENV,
-        **stock_out_env(catalog),
+        **stock_out_env(catalog.spot_wait_seconds, catalog.spot_retry_seconds),
         **JOB_ENV,
         "AUTOSCALER_METRIC_PORT": str(state.ports.autoscaler_metrics),
         "DASHBOARD_METRIC_PORT": str(state.ports.dashboard_metrics),
