@@ -1,10 +1,13 @@
 """Sweeps whose driver is killed, and the head with it, on a Ray cluster of this machine."""
 
+import contextlib
 import random
+import sys
 import time
 from collections import Counter
 
 import pytest
+import ray
 
 from platform_app.specs import AttemptStatus
 from tests.sweeping import kill, sweeps_on_ray
@@ -127,17 +130,25 @@ def test_a_killed_random_search_draws_what_it_would_have_drawn(sweeps):
     assert drawn[0] == drawn[1]
 
 
-def test_a_killed_population_goes_on_with_what_it_has_learnt_of_itself(sweeps):
-    search = {"algorithm": "random", "num_samples": 4, "max_concurrent": 4, "seed": 1}
-    spec = sweeps.spec("people", search=search, scheduler={"type": "pbt"}, epochs=6)
-    process = sweeps.start(spec, "people")
-    sweeps.wait_for(lambda: len(sweeps.diary("people")) >= 10 or process.poll(), "10 epochs")
-    kill(process)
-    before = sweeps.diary("people")
-    sweeps.finish(sweeps.start(spec, "people", 2), "people", 2)
-    after = sweeps.diary("people")[len(before) :]
-    assert min(epoch for _, epoch, _ in after) > 1, "nobody begins anew"
-    assert len({trial for trial, _, _ in before + after}) == 4
-    children = sweeps.children("people")
-    assert [child.info.status for child in children] == ["FINISHED"] * 4
-    assert all(sweeps.history(child, "score")[-1][0] == 6 for child in children)
+def test_workers_are_let_go_as_the_last_trials_end(sweeps):
+    spec = sweeps.spec(
+        "narrow",
+        config={"diary": str(sweeps.folder / "narrow.diary"), "lr": 0.01},
+        space={"seconds": {"type": "grid", "values": [1, 4, 7, 10]}},
+        search={"algorithm": "random", "num_samples": 1, "max_concurrent": 4},
+        epochs=2,
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        ray.init(address=sweeps.cluster.address, log_to_driver=False)
+    try:
+        process, held = sweeps.start(spec, "narrow"), []
+        while process.poll() is None:
+            held.append(4 - int(ray.available_resources().get("CPU", 0)))
+            time.sleep(0.2)
+    finally:
+        ray.shutdown()
+    assert process.returncode == 0, sweeps.log("narrow", 1)
+    falling = held[held.index(4) :]
+    assert falling == sorted(falling, reverse=True), "what was let go is not taken again"
+    assert {3, 2, 1} <= set(falling)
+    assert sweeps.report("narrow").num_workers == 1
