@@ -18,7 +18,14 @@ from tests.drills.replays import replays
 from tests.drills.sweeps import sweeps
 from tests.running import running_platform
 
-DRILLS = {"reclaims": reclaims, "kills": kills, "elastic": elastic, "replays": replays, "language": language, "sweeps": sweeps}
+DRILLS = {
+    "reclaims": reclaims,
+    "kills": kills,
+    "elastic": elastic,
+    "replays": replays,
+    "language": language,
+    "sweeps": sweeps,
+}
 
 console = Console(width=150)
 
