@@ -1,4 +1,4 @@
-"""Writing checkpoints beside the training, which waits only while one is being written and another waits."""
+"""Writing checkpoints beside the training, which waits only where the one before is not written yet."""
 
 import os
 import queue
@@ -33,8 +33,7 @@ class Saver:
         self._warn = warn
         self._writers = writers
         self._failures: list[str] = []
-        # Where the disk is slower than the interval, training waits: what could be lost is never more than was asked.
-        self._waiting: queue.Queue[_Snapshot | None] = queue.Queue(maxsize=1)
+        self._waiting: queue.Queue[_Snapshot | None] = queue.Queue()
         self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
 
     def __enter__(self) -> Self:
@@ -54,7 +53,11 @@ class Saver:
         return len(self._failures) > self._max_failures
 
     def save(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-        """Have a checkpoint written; the state must not change any more."""
+        """Have a checkpoint written; the state must not change any more.
+
+        It waits for the one before: a kill costs an interval and what was trained during one write, on any disk.
+        """
+        self._waiting.join()
         self._waiting.put((step, state, metrics))
 
     def _write_all(self) -> None:
@@ -68,3 +71,5 @@ class Saver:
             except Exception as error:  # whatever it is, the training goes on without this checkpoint
                 self._failures.append(describe(error))
                 self._warn(f"the checkpoint of step {step} could not be written: {self._failures[-1]}")
+            finally:
+                self._waiting.task_done()

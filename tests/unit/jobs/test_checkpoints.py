@@ -156,18 +156,21 @@ def test_a_saver_says_that_more_failed_than_may_until_one_is_written_again(tmp_p
     assert steps(disk) == [3]
 
 
-def test_a_step_does_not_wait_while_one_checkpoint_is_written_and_another_waits(tmp_path):
-    let_go = threading.Event()
+def test_a_step_waits_for_no_checkpoint_but_the_one_before(tmp_path):
+    happened, let_go = [], threading.Event()
 
     class Slow(Disk):
         def commit(self, step, state, metrics=None, writers=ALONE):
             assert let_go.wait(30)
             super().commit(step, state, metrics, writers)
+            happened.append(f"written {step}")
 
     disk = Slow(tmp_path, full_at=set())
     with Saver(disk, max_failures=0, warn=lambda message: None) as saver:
         saver.save(1, state(1))
+        happened.append("goes on after 1")
+        threading.Timer(0.05, let_go.set).start()
         saver.save(2, state(2))
-        assert steps(disk) == []
-        let_go.set()
+        happened.append("goes on after 2")
+        assert happened[:2] == ["goes on after 1", "written 1"]
     assert steps(disk) == [1, 2]
