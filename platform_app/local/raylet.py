@@ -42,6 +42,9 @@ def start(gcs_address: str, name: str, group: str, resources: Mapping[str, float
         dashboard_agent_listen_port=0,
         # All nodes write to one folder, which the head's monitor reads. One more reader repeats every line.
         include_log_monitor=False,
+        # A node that unpacks a working directory first deletes what is there: under the other nodes' workers, in one
+        # folder for all.
+        runtime_env_dir_name=f"runtime_resources-{name}",
         env_vars={"RAY_CLOUD_INSTANCE_ID": name, "RAY_NODE_TYPE_NAME": group},
     )
     return Node(params, head=False, shutdown_at_exit=False, spawn_reaper=False)

@@ -91,6 +91,6 @@ def test_a_spot_gpu_worker_looks_like_this():
         "node_config": {},
         "min_workers": 0,
         "max_workers": 4,
-        "idle_timeout_s": 10,
+        "idle_timeout_s": 20,
         "priority": 10,
     }
