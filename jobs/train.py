@@ -7,9 +7,10 @@ python -m jobs.train --spec jobs/examples/ddp.yaml                              
 ray job submit --working-dir . -- python -m jobs.train --spec jobs/examples/ddp.yaml   # any Ray cluster
 """
 
+import os
 import secrets
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from jobs.process_group import HardwareTorchConfig
 from jobs.pulse import Every
 from jobs.report import ReportFile
 from jobs.worker import require_success, train_worker
-from platform_app.specs import FailureCause, TrainSpec, WorkerResources, grant_path
+from platform_app.specs import FailureCause, TrainSpec, grant_path
 
 MAX_LOSSES_WITHOUT_PROGRESS = 10
 """Workers may be lost any number of times, but not more often in a row without a new checkpoint."""
@@ -72,12 +73,14 @@ def train(attempt: Attempt) -> int | None:
     assert isinstance(spec, TrainSpec)
     grant = Path(grant_path(attempt.storage, attempt.job_id))
 
+    if spec.resources.is_elastic:
+        # There was room for its workers a moment ago; when another has it, the run looks for room again.
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "60"
+    reserve = elastic.Reserve(lambda: elastic.PlacedRoom(spec.resources))
+
     def wanted(now: int) -> int:
-        if spec.resources.min_workers == spec.resources.max_workers:
-            return now
-        granted = elastic.read_grant(grant)
-        can_have = now + elastic.free_room(spec.resources) if granted is None else 0
-        return elastic.size(spec.resources, can_have, granted)
+        target = elastic.most(spec.resources, grant) if spec.resources.is_elastic else now
+        return min(target, now) + reserve.growth(max(target - now, 0))
 
     budget = _Budget(spec.max_failures, Checkpoints(attempt.run_dir / "checkpoints", spec.objective, 1))
     follower = Follower(attempt, wanted)
@@ -85,7 +88,8 @@ def train(attempt: Attempt) -> int | None:
     with Every(follower.look, name="follower"):
         while True:
             generation = secrets.token_hex(4)
-            workers = min(_room_for(spec.resources, grant), at_most)
+            may_have = partial(elastic.most, spec.resources, grant, at_most)
+            workers = reserve.start(spec.resources.min_workers, may_have) if spec.resources.is_elastic else at_most
             follower.begin(generation)
             try:
                 outcome = _run(attempt, spec, generation, workers)
@@ -137,18 +141,6 @@ class _Budget:
         return max((one.manifest.step for one in self._checkpoints.all()), default=0)
 
 
-def _room_for(resources: WorkerResources, grant: Path, patience_seconds: float = 3.0) -> int:
-    """Choose how many workers to start; what those before held is free again a moment after they have ended."""
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        granted = elastic.read_grant(grant)
-        is_fixed = resources.min_workers == resources.max_workers or granted is not None
-        workers = elastic.size(resources, 0 if is_fixed else elastic.free_room(resources), granted)
-        if is_fixed or workers == resources.max_workers or time.monotonic() >= deadline:
-            return workers
-        time.sleep(0.2)
-
-
 def _run(attempt: Attempt, spec: TrainSpec, generation: str, workers: int) -> Mapping[str, Any]:
     """Run a generation of workers and give what the first of them has to say.
 
@@ -172,7 +164,10 @@ def _run(attempt: Attempt, spec: TrainSpec, generation: str, workers: int) -> Ma
         run_config=RunConfig(
             name=attempt.job_id,  # by the same name a plain loop goes on from its last checkpoint
             storage_path=attempt.storage,
-            failure_config=FailureConfig(max_failures=0),
+            # Ray would try to place as many workers for ever; where an elastic run's room has gone, fewer will do.
+            failure_config=FailureConfig(
+                max_failures=0, controller_failure_limit=0 if spec.resources.is_elastic else -1
+            ),
             logging_config=LoggingConfig(log_level="WARNING"),  # otherwise several lines for every report
             **(plain_loop if spec.train_loop else {}),
         ),

@@ -56,7 +56,7 @@ def demand(spec: TrainSpec | SweepSpec) -> Demand:
 
 def is_elastic(spec: TrainSpec | SweepSpec) -> bool:
     """Say whether a run may change its number of workers while it runs."""
-    return isinstance(spec, TrainSpec) and spec.resources.min_workers < spec.resources.max_workers
+    return spec.resources.is_elastic
 
 
 def exactly(need: Demand, num_workers: int) -> Demand:

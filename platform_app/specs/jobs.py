@@ -72,6 +72,11 @@ class WorkerResources(Spec):
         """Workers that it uses when it can have them."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
+    @property
+    def is_elastic(self) -> bool:
+        """Whether a run may change its number of workers."""
+        return self.min_workers < self.max_workers
+
     @field_validator("num_workers", mode="before")
     @classmethod
     def _count_or_range(cls, value: object) -> object:
