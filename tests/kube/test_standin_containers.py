@@ -90,3 +90,13 @@ def test_services_are_addresses_however_they_are_named():
     for name in ("mlflow.slipway", "mlflow.slipway.svc", "mlflow.slipway.svc.cluster.local"):
         assert network.rewrite_services(f"http://{name}:5000/x", services) == "http://127.0.0.1:5012/x"
     assert network.rewrite_services("http://my-mlflow.slipway:5000", services) == "http://my-mlflow.slipway:5000"
+
+
+def test_a_pods_own_address_is_its_port_here_where_it_declares_that_port():
+    made, _ = _container(ports=[{"containerPort": 8265}])
+    network = Network()
+    here = network.address(made, 8265)
+    assert network.rewrite_loopback(made, "http://127.0.0.1:8265/api") == f"http://{here}/api"
+    assert network.rewrite_loopback(made, "localhost:8265") == here
+    for other in ("http://127.0.0.1:5000", "http://127.0.0.1:82650", "http://my-localhost:8265"):
+        assert network.rewrite_loopback(made, other) == other

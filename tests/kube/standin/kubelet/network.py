@@ -48,6 +48,14 @@ class Network:
         declared = {str(one["containerPort"]) for one in container.get("ports") or ()}
         return str(self.port(pod, int(value))) if name.endswith("_PORT") and value in declared else value
 
+    def rewrite_loopback(self, pod: Object, text: str) -> str:
+        """Rewrite `127.0.0.1:port`, where one of the pod's containers declares that port: it is the pod itself."""
+        for container in pod["spec"]["containers"]:
+            for one in container.get("ports") or ():
+                port = one["containerPort"]
+                text = re.sub(rf"(?<![\w.-])(127\.0\.0\.1|localhost):{port}\b", self.address(pod, port), text)
+        return text
+
     def rewrite_services(self, text: str, services: Mapping[str, str]) -> str:
         """Rewrite `service.namespace[.svc[.cluster.local]]:port` where `services` says what it is here."""
         for name, address in services.items():

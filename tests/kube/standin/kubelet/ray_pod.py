@@ -100,6 +100,9 @@ class RayPods:
             name: self._network.rewrite_port(pod, container, name, self.localize(value, mounts))
             for name, value in variables(self._api, pod, container).items()
         }
+        chosen = {
+            name: self._network.rewrite_loopback(pod, value) for name, value in self._settings.environment.items()
+        }
         head = self.head(pod) or pod
         gcs = self._network.address(head, RAY_PORTS["gcs"])
         monitors = {name: str(self._network.port(pod, port)) for name, port in _MONITOR_PORTS.items()}
@@ -113,7 +116,7 @@ class RayPods:
             "RAY_ADDRESS": gcs,
             "STANDIN_RAY_START": " ".join(self._start_options(pod, gcs)),
             "STANDIN_RAY_AUTOSCALER": f"--gcs-address={gcs}",
-            **self._settings.environment,
+            **chosen,
         }
 
     def localize(self, text: str, mounts: Mapping[str, str] | None = None) -> str:
