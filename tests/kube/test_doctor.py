@@ -15,8 +15,10 @@ from platform_app.manifests.wanted import wanted
 from platform_app.specs import load_catalog
 from tests.kube.manifests import built, objects
 from tests.kube.objects import namespace
+from tests.kube.planted_faults import AT_ONCE, FAULTS
 from tests.kube.right_cluster import bootstrapped, right_cluster, run, snapshot, surroundings
 from tests.kube.standin import ApiError, kube_api
+from tests.kube.standin.admission.schemas import schema_of
 
 RIGHT = wanted(load_catalog())
 # The stand-in has these by its own definitions.
@@ -85,6 +87,17 @@ def test_an_overlay_as_kustomize_builds_it_has_no_findings(overlay):
     assert examine(snapshot(found), RIGHT) == ()
 
 
+def test_kuberays_own_definitions_know_every_field_that_is_written():
+    found = right_cluster()
+    for one in (one for one in found if one["kind"] == "CustomResourceDefinition"):
+        (version,) = one["spec"]["versions"]
+        schema = schema_of("ray.io", one["metadata"]["name"].partition(".")[0], "v1")
+        if schema is None:
+            pytest.skip("KubeRay's definitions are not beside the repository")
+        version["schema"]["openAPIV3Schema"] = schema
+    assert examine(snapshot(found), RIGHT) == ()
+
+
 class TestFindings:
     @pytest.fixture
     def bare(self):
@@ -98,6 +111,16 @@ class TestFindings:
         after = result.stdout.partition("in this order:\n")[2].splitlines()
         assert after[0].startswith("helm upgrade --install kuberay-operator"), "the first thing first"
         assert after[0].endswith("k8s/bootstrap/kuberay-operator.yaml"), "one line, to be copied"
+
+    def test_each_of_many_faults_planted_in_one_cluster_is_found(self):
+        planted = right_cluster()
+        for name in AT_ONCE:
+            FAULTS[name][0](planted)
+        with kube_api(groups=("ray.io", "karpenter.sh")) as kube:
+            install(kube, planted)
+            code, told = report(kube)
+        assert code == 1
+        assert {one["name"] for one in told["findings"]} == set(AT_ONCE)
 
     def test_json_has_each_finding_with_evidence_and_what_mends_it(self, bare):
         code, told = report(bare)

@@ -109,7 +109,8 @@ def _read(api: KubernetesApi, look: _Look) -> tuple[Object, ...] | Unread | None
     if look.kind == "Secret":
         # Which keys there are is all that is looked at: the values are let go of at once.
         found = [{**one, "data": dict.fromkeys(one.get("data") or {}, "")} for one in found]
-    return tuple(found)
+    # Quotas and policies may leave theirs out.
+    return tuple({"spec": {}, **one} for one in found)
 
 
 def _told_once(unread: Iterable[Unread]) -> Iterator[Unread]:

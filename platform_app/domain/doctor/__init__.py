@@ -7,7 +7,7 @@ a row of `CHECKS`. The order is that of an installation: what comes first carrie
 from collections.abc import Callable, Iterator
 
 from platform_app.domain.doctor import exposure, gpus, health, kuberay, pools, service, storage, teams
-from platform_app.domain.doctor.finding import Finding, Severity, error
+from platform_app.domain.doctor.finding import Finding, Severity
 from platform_app.domain.doctor.snapshot import NotRead, Snapshot, Unread, Wanted
 
 __all__ = ["CHECKS", "Finding", "Severity", "Snapshot", "Unread", "Wanted", "examine"]
@@ -75,5 +75,6 @@ def _unread(cluster: Snapshot, blind: dict[str, list[str]]) -> Iterator[Finding]
         checks = dict.fromkeys(check for one in refusals for check in blind.get(one.why, ()))
         where = ", ".join(one.namespace for one in refusals if one.namespace)
         what = f"{kind}{f' of {where}' if where else ''} could not be read"
-        unseen = f"not looked at: {', '.join(checks)}" if checks else "nothing else stands on it alone"
-        yield error("cannot-read", what, [*(one.why for one in refusals), unseen], refusals[0].mend)
+        unseen = f"not looked at: {', '.join(checks)}" if checks else "no check has missed it"
+        severity = Severity.ERROR if checks else Severity.WARNING
+        yield Finding("cannot-read", severity, what, (*(one.why for one in refusals), unseen), refusals[0].mend)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from platform_app.domain.doctor.finding import Finding, error
+from platform_app.domain.doctor.finding import Finding, error, few
 from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of
 
 OPERATOR_VERSION = "1.7"
@@ -79,7 +79,7 @@ def definitions(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
             evidence = [f"{name} v1 has no field {field}" for field in fields if not _has(schema, field.split("."))]
         if evidence:
             what = f"the CRD {name} is older than the manifests: what it does not know is dropped without a word"
-            yield error("crd-older", what, evidence, _CRDS)
+            yield error("crd-older", what, few(evidence), _CRDS)
 
 
 def _operators(cluster: Snapshot) -> list[Object]:

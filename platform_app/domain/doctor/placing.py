@@ -79,9 +79,14 @@ def _meets(expressions: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) 
             case "DoesNotExist":
                 met = value is None
             case "Gt":
-                met = value is not None and int(value) > int(values[0])
+                met = _number(value) > _number(values[0])
             case _:
-                met = value is not None and int(value) < int(values[0])
+                met = _number(value) < _number(values[0])
         if not met:
             return False
     return True
+
+
+def _number(text: str | None) -> float:
+    """Read a label as the number that `Gt` and `Lt` compare; of what is none, neither holds."""
+    return int(text) if text is not None and text.isdecimal() else float("nan")

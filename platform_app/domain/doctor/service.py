@@ -69,11 +69,9 @@ def versions(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     if not spec:
         return
     said = spec.get("rayVersion")
-    evidence = (
-        []
-        if said == wanted.ray_version
-        else [f"rayVersion is {said or 'not set'}; Slipway is for {wanted.ray_version}"]
-    )
+    evidence = []
+    if said != wanted.ray_version:
+        evidence.append(f"rayVersion is {said or 'not set'}; Slipway is for {wanted.ray_version}")
     images = dict(_images(spec))
     for about, image in images.items():
         repository, tag = _split(image)
@@ -163,7 +161,7 @@ def grace(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
         given = pod.get("terminationGracePeriodSeconds", _GRACE_SECONDS)
         for container in pod.get("containers", ())[:1]:
             drain = variables(container, cluster, wanted.namespace).get(_DRAIN, str(_DRAIN_SECONDS))
-            if float(drain) >= given:
+            if not drain.isdecimal() or int(drain) >= given:
                 short.append(f"{about}: terminationGracePeriodSeconds {given}, {_DRAIN} {drain}")
     if short:
         what = "pods are killed before Ray has drained them: the last checkpoint may be cut off"

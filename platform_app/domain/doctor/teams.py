@@ -123,7 +123,9 @@ def queues(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     if not cluster.knows("LocalQueue"):
         what = "dedicated jobs go to Kueue's queues, and the cluster has no Kueue: they are never let in"
         mend = "install Kueue (first lines of k8s/components/kueue/kustomization.yaml)"
-        yield error("kueue-absent", what, [f"SLIPWAY_KUEUE_QUEUE is {queue}; kueue.x-k8s.io is not served"], mend)
+        yield error(
+            "kueue-absent", what, [f"SLIPWAY_KUEUE_QUEUE is {queue}; kueue.x-k8s.io/v1beta2 is not served"], mend
+        )
         return
     for namespace in wanted.teams:
         local = cluster.find("LocalQueue", queue, namespace)
