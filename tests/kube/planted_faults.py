@@ -153,6 +153,11 @@ FAULTS = {
         "key: dedicated",
     ),
     "gpu-node-untainted": (change("Node", "gpu-1", "spec/taints", []), "node gpu-1", "kubectl taint node"),
+    "pool-not-ready": (
+        change("NodePool", "gpu-spot", "status", {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeClassNotFound", "message": "slipway"}]}),
+        "NodeClassNotFound",
+        "node-class.yaml",
+    ),
     "karpenter-evicts": (
         change("NodePool", "gpu-spot", f"{DISRUPTION}/consolidationPolicy", "WhenEmptyOrUnderutilized"),
         "WhenEmptyOrUnderutilized",
@@ -269,6 +274,7 @@ VARIANTS = [
     ("storage-of-one-node", lambda objects: [one.update(spec={"hostPath": {"path": "/srv"}}) for one in objects if one["kind"] == "PersistentVolume"], "2 nodes"),
     ("operator-refuses", change("RayService", None, "metadata/name", "a" * 48), "metadata.name"),
     ("group-unknown", lambda objects: cluster_of(objects)["workerGroupSpecs"].append({**cluster_of(objects)["workerGroupSpecs"][2], "groupName": "tpu"}), "tpu"),
+    ("queue-absent", both(KUEUE_ON, add(*kueue_objects(CATALOG)), change("ClusterQueue", TEAM, "status", {"conditions": [{"type": "Active", "status": "False", "reason": "FlavorNotFound", "message": "no flavor gpu-spot"}]})), "FlavorNotFound"),
     ("queue-absent", both(KUEUE_ON, add(*(one for one in kueue_objects(CATALOG) if one["kind"] != "ClusterQueue" or one["metadata"]["name"] != TEAM))), "leads to the ClusterQueue team-research"),
 ]  # fmt: skip
 

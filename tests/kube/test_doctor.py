@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from platform_app.adapters.kubernetes import KubernetesApi
+from platform_app.adapters.kubernetes import api as api_module
 from platform_app.adapters.kubernetes.doctor import snapshot as read
 from platform_app.cli.main import app
 from platform_app.domain.doctor import examine
@@ -186,6 +187,15 @@ class TestWhatCannotBeRead:
         result = doctor(kube, kubeconfig=config)
         assert result.exit_code == 2
         assert "does not accept our credentials" in result.stderr
+
+    def test_a_server_that_does_not_answer_in_time_is_said_and_asked_once(self, kube, monkeypatch):
+        monkeypatch.setattr(api_module, "_READ_SECONDS", 0.1)
+        kube.fault(delay_seconds=0.4)
+        before = len(kube.requests)
+        result = doctor(kube)
+        assert result.exit_code == 2
+        assert f"the Kubernetes API at {kube.url} does not answer" in result.stderr
+        assert len(kube.requests) - before <= 1
 
     def test_a_server_that_goes_away_in_the_middle_is_said_and_not_waited_for(self, kube):
         kube.fault(resource="persistentvolumeclaims", cut=True)

@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     gpus.gpus_offered,
     gpus.gpu_numbers,
     pools.pools,
+    pools.pools_ready,
     pools.node_labels,
     pools.tolerations,
     pools.gpu_taints,

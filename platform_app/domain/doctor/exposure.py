@@ -4,8 +4,17 @@ from collections.abc import Iterator
 
 from platform_app.domain.doctor.finding import APPLY, Finding, error
 from platform_app.domain.doctor.placing import selects
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of, ray_cluster, ray_service, templates
-from platform_app.domain.doctor.snapshot import variables as environment
+from platform_app.domain.doctor.snapshot import (
+    Object,
+    Snapshot,
+    Wanted,
+    name_of,
+    namespaces_there,
+    ray_cluster,
+    ray_service,
+    templates,
+    variables,
+)
 
 _PORTS = {8265: "dashboard", 10001: "client", 6379: "gcs-server"}
 _HEAD = {"ray.io/node-type": "head", "ray.io/is-ray-node": "yes"}
@@ -33,10 +42,7 @@ def doors(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
 
 def walls(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     """See that NetworkPolicies keep every other pod from the heads of the platform and of the teams' jobs."""
-    existing = {one["metadata"]["name"] for one in cluster.all("Namespace")}
-    for namespace in wanted.namespaces:
-        if namespace not in existing:
-            continue
+    for namespace in namespaces_there(cluster, wanted):
         policies = [
             one
             for one in cluster.all("NetworkPolicy", namespace)
@@ -69,7 +75,7 @@ def authentication(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     wrong = [] if mode == "token" else [f"RayService {name_of(service)}: authOptions.mode is {mode or 'not set'}"]
     for about, template in templates(spec):
         for container in template.get("spec", {}).get("containers", ())[:1]:
-            said = environment(container, cluster, wanted.namespace).get("RAY_AUTH_MODE")
+            said = variables(container, cluster, wanted.namespace).get("RAY_AUTH_MODE")
             if said not in (None, "token"):
                 wrong.append(f"{about}: RAY_AUTH_MODE is {said}")
     if wrong:

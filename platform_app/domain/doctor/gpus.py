@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from platform_app.domain.doctor.finding import Finding, Severity, error, few
 from platform_app.domain.doctor.placing import stands_on
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, labels_of, name_of
+from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, condition, labels_of, name_of
 
 _MARKS = {"nvidia.com/gpu.present": "true", "feature.node.kubernetes.io/pci-10de.present": "true"}
 """Labels by which GPU feature discovery and node feature discovery mark nodes."""
@@ -37,7 +37,12 @@ def gpus_offered(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
         group = groups.get(labels_of(node).get(wanted.pool_label, ""))
         offered = (node.get("status") or {}).get("allocatable") or {}
         # A node that is not covered by any plugin is told of by `device_plugin`.
-        if group and _covered(cluster, node) and _is_ready(node) and offered.get(group.gpu_resource, "0") == "0":
+        if (
+            group
+            and _covered(cluster, node)
+            and condition(node, "Ready").get("status") == "True"
+            and offered.get(group.gpu_resource, "0") == "0"
+        ):
             there = ", ".join(f"{key}={n}" for key, n in sorted(offered.items()) if "nvidia.com/" in key) or "no GPU"
             lacking.setdefault(group.gpu_resource, []).append(f"node {name_of(node)} of {group.name} offers {there}")
     for resource, nodes in lacking.items():
@@ -113,11 +118,6 @@ def _covered(cluster: Snapshot, node: Object) -> bool:
 def _pod(daemon: Object) -> Object:
     spec: Object = daemon["spec"]["template"]["spec"]
     return spec
-
-
-def _is_ready(node: Object) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _offering(resource: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from platform_app.domain.doctor.finding import APPLY, Finding, error
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of, ray_service
+from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, condition, name_of, ray_service
 
 _MOST_EVENTS = 3
 _LONGEST_MESSAGE = 300
@@ -54,7 +54,7 @@ def serving(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
         for app, one in (active.get("applicationStatuses") or {}).items()
         if one.get("status") != "RUNNING"
     ]
-    ready: Object = next((one for one in status.get("conditions") or () if one["type"] == "Ready"), {})
+    ready = condition(service, "Ready")
     if ailing:
         what = f"the Serve application of {name} does not run"
         head = f"ray.io/cluster={active.get('rayClusterName', '…')},ray.io/node-type=head"

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from platform_app.domain.doctor.finding import Finding, error, few, warning
 from platform_app.domain.doctor.gpus import is_gpu_node
 from platform_app.domain.doctor.placing import lasting, untolerated
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, labels_of, name_of, ray_cluster, templates
+from platform_app.domain.doctor.snapshot import (
+    Object,
+    Snapshot,
+    Wanted,
+    condition,
+    labels_of,
+    name_of,
+    ray_cluster,
+    templates,
+)
 from platform_app.domain.validation import nearest
 from platform_app.specs import Market
 
@@ -88,6 +97,18 @@ def gpu_taints(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
         what = "GPU nodes without a taint: any pod may stand there, see all GPUs, and keep the machine from going"
         mend = f"kubectl taint node NODE {wanted.gpu_taint}=true:NoSchedule   # better in the node pool"
         yield warning("gpu-node-untainted", what, few(open_nodes), mend)
+
+
+def pools_ready(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
+    """See that Karpenter can make machines of each pool: one whose NodeClass is wrong makes none, and says so here."""
+    for pool in cluster.all("NodePool"):
+        ready = condition(pool, "Ready")
+        if _pool_of(pool, wanted) in wanted.worker_groups and ready.get("status") == "False":
+            name = name_of(pool)
+            what = f"Karpenter makes no machines of {name}: workers of {_pool_of(pool, wanted)} wait for ever"
+            evidence = [f"NodePool {name} is not ready: {ready.get('reason')} {ready.get('message')}"]
+            mend = f"kubectl describe nodepool {name}; its NodeClass is k8s/bootstrap/karpenter/base/node-class.yaml"
+            yield error("pool-not-ready", what, evidence, mend)
 
 
 def karpenter(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:

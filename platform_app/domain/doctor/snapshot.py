@@ -89,6 +89,18 @@ def labels_of(one: Object) -> Mapping[str, str]:
     return one["metadata"].get("labels") or {}
 
 
+def condition(one: Object, kind: str) -> Object:
+    """Give a condition of an object's status; empty where it has none of that type."""
+    found = (one.get("status") or {}).get("conditions") or ()
+    return next((condition for condition in found if condition["type"] == kind), {})
+
+
+def namespaces_there(cluster: Snapshot, wanted: Wanted) -> tuple[str, ...]:
+    """Give those of the wanted namespaces that are there: an absent one is told of once, and as such."""
+    there = {one["metadata"]["name"] for one in cluster.all("Namespace")}
+    return tuple(namespace for namespace in wanted.namespaces if namespace in there)
+
+
 def ray_service(cluster: Snapshot, wanted: Wanted) -> Object | None:
     """Give the platform's own RayService; None where there is none."""
     return next(iter(cluster.all("RayService", wanted.namespace)), None)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from platform_app.domain.doctor.finding import APPLY, Finding, error, warning
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of
+from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of, namespaces_there
 
 
 def claims(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     """See that each namespace has its claim of the shared filesystem, bound, and for many nodes at a time."""
-    for namespace in _namespaces(cluster, wanted):
+    for namespace in namespaces_there(cluster, wanted):
         claim = cluster.find("PersistentVolumeClaim", wanted.storage_claim, namespace)
         if claim is None:
             what = f"pods in {namespace} wait for a claim that is not there"
@@ -36,7 +36,7 @@ def same_files(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
 
     A checkpoint that a job in a team's namespace writes is where the control plane looks for it, or it is lost.
     """
-    volumes = {namespace: _volume(cluster, wanted, namespace) for namespace in _namespaces(cluster, wanted)}
+    volumes = {namespace: _volume(cluster, wanted, namespace) for namespace in namespaces_there(cluster, wanted)}
     own = volumes.pop(wanted.namespace, None)
     if own is None:
         return
@@ -63,12 +63,6 @@ def one_node(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
             "storage-nfs in the place of storage-single-node in the overlay; on kind, mount one folder into all nodes"
         )
         yield warning("storage-of-one-node", what, evidence, mend)
-
-
-def _namespaces(cluster: Snapshot, wanted: Wanted) -> list[str]:
-    """Give the namespaces that are there: an absent one is told of as such."""
-    there = {one["metadata"]["name"] for one in cluster.all("Namespace")}
-    return [namespace for namespace in wanted.namespaces if namespace in there]
 
 
 def _volume(cluster: Snapshot, wanted: Wanted, namespace: str) -> Object | None:

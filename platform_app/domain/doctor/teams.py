@@ -4,7 +4,17 @@ from collections.abc import Iterator
 
 from platform_app.domain.doctor.finding import APPLY, Finding, error, warning
 from platform_app.domain.doctor.quantity import amount
-from platform_app.domain.doctor.snapshot import Object, Snapshot, Wanted, name_of, ray_cluster, templates, variables
+from platform_app.domain.doctor.snapshot import (
+    Object,
+    Snapshot,
+    Wanted,
+    condition,
+    name_of,
+    namespaces_there,
+    ray_cluster,
+    templates,
+    variables,
+)
 
 _BOOTSTRAP = "kubectl apply --server-side -k k8s/bootstrap"
 _EVALUATED = ("requests.", "count/")
@@ -100,9 +110,8 @@ def quota_defaults(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
 def team_objects(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
     """See that a team's namespace has its quotas, as large as the catalog says, and lets the control plane in."""
     queued = _queue(cluster, wanted) is not None
-    existing = {one["metadata"]["name"] for one in cluster.all("Namespace")}
-    for namespace in wanted.teams.keys() & existing:
-        for rendered in wanted.teams[namespace]:
+    for namespace in namespaces_there(cluster, wanted):
+        for rendered in wanted.teams.get(namespace, ()):
             kind, name = rendered["kind"], rendered["metadata"]["name"]
             if kind not in ("ResourceQuota", "RoleBinding"):
                 continue
@@ -132,8 +141,10 @@ def queues(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
         target = local["spec"].get("clusterQueue", "") if local else ""
         if local is None:
             evidence = [f"no LocalQueue {namespace}/{queue}"]
-        elif cluster.find("ClusterQueue", target) is None:
+        elif (leads_to := cluster.find("ClusterQueue", target)) is None:
             evidence = [f"LocalQueue {namespace}/{queue} leads to the ClusterQueue {target}, which is not there"]
+        elif (active := condition(leads_to, "Active")).get("status") == "False":
+            evidence = [f"ClusterQueue {target} is not active: {active.get('reason')} {active.get('message')}"]
         else:
             continue
         what = f"jobs of {namespace} wait in a queue that lets nobody in"
