@@ -74,8 +74,9 @@ def schema(*fields):
 
 
 WORKERS, HEAD, POD = "workerGroupSpecs/0", "headGroupSpec/template", "headGroupSpec/template/spec"
-KUEUE_ON = ray(f"{POD}/containers/0/env/0", {"name": "SLIPWAY_KUEUE_QUEUE", "value": "default"})
 TEAM = "team-research"
+QUEUE_SET = ray(f"{POD}/containers/0/env/0", {"name": "SLIPWAY_KUEUE_QUEUE", "value": "default"})
+KUEUE_ON = both(QUEUE_SET, *(drop("ResourceQuota", "compute", team) for team in (TEAM, "team-product")))
 DISRUPTION = "spec/disruption"
 VERSIONS = "spec/versions/0"
 VOLUME = f"pvc-{TEAM}"
@@ -239,6 +240,11 @@ FAULTS = {
         "LocalQueue team-research/default",
         "components/kueue",
     ),
+    "quota-beside-queue": (
+        both(QUEUE_SET, drop("ResourceQuota", "compute", "team-product"), add(*kueue_objects(CATALOG))),
+        f"ResourceQuota {TEAM}/compute",
+        "delete resourcequota compute",
+    ),
     "service-not-ready": (change("Deployment", "mlflow", "status", {}), "0 of 1", "app.kubernetes.io/name=mlflow"),
     "serve-app-unhealthy": (
         change(
@@ -271,6 +277,12 @@ VARIANTS = [
     ("head-on-spot", change("Node", "system-1", "metadata/labels", {"karpenter.sh/capacity-type": "spot"}), "pod slipway/slipway-x1-head is on node system-1"),
     ("ray-versions-differ", ray(f"{WORKERS}/template/spec/containers/0/image", "rayproject/ray:2.55.1-py312-gpu"), "ray:2.55.1"),
     ("grace-too-short", change("ConfigMap", "ray-environment", "data/RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "300"), "the head: terminationGracePeriodSeconds 120"),
+    ("team-object-absent", both(KUEUE_ON, add(*kueue_objects(CATALOG)), drop("ResourceQuota", "jobs", TEAM)), f"{TEAM}/jobs"),
+    ("dashboard-exposed", add({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "d", "namespace": TEAM}, "spec": {"defaultBackend": {"service": {"name": "x-head-svc", "port": {"name": "dashboard"}}}}}), f"Ingress {TEAM}/d to x-head-svc:dashboard"),
+    ("network-open", change("NetworkPolicy", "ray-head", "spec/ingress/1/from", [{"ipBlock": {"cidr": "0.0.0.0/0"}}]), "ray-head"),
+    ("network-open", change("NetworkPolicy", "ray-head", "spec/ingress/0/ports", [{"port": 8000, "endPort": 9000}]), "ray-head"),
+    ("storage-apart", change("PersistentVolume", VOLUME, "spec", {"nfs": {"server": "other.example.com", "path": "/"}}), "nfs other.example.com /"),
+    ("storage-apart", change("PersistentVolume", VOLUME, "spec", {"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}}), "ebs.csi.aws.com vol-1"),
     ("storage-of-one-node", lambda objects: [one.update(spec={"hostPath": {"path": "/srv"}}) for one in objects if one["kind"] == "PersistentVolume"], "2 nodes"),
     ("operator-refuses", change("RayService", None, "metadata/name", "a" * 48), "metadata.name"),
     ("group-unknown", lambda objects: cluster_of(objects)["workerGroupSpecs"].append({**cluster_of(objects)["workerGroupSpecs"][2], "groupName": "tpu"}), "tpu"),

@@ -116,8 +116,12 @@ def team_objects(cluster: Snapshot, wanted: Wanted) -> Iterator[Finding]:
             if kind not in ("ResourceQuota", "RoleBinding"):
                 continue
             there = cluster.find(kind, name, namespace)
-            # Kueue's queues take the place of the quota of CPUs, memory and GPUs.
-            if there is None and not (kind == "ResourceQuota" and queued):
+            replaced = queued and "requests.cpu" in rendered.get("spec", {}).get("hard", {})
+            if there is not None and replaced:
+                what = f"Kueue lets jobs of {namespace} in that a quota then refuses: both count CPUs, memory and GPUs"
+                mend = f"kubectl -n {namespace} delete resourcequota {name}   # Kueue's queues take its place"
+                yield warning("quota-beside-queue", what, [f"ResourceQuota {namespace}/{name}"], mend)
+            elif there is None and not replaced:
                 what = f"{namespace} lacks what its team's manifests have"
                 yield error("team-object-absent", what, [f"no {kind} {namespace}/{name}"], APPLY)
             elif there is not None and kind == "ResourceQuota":

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.domain.doctor import Severity, Snapshot, Unread, examine
-from platform_app.domain.doctor.placing import stands_on, untolerated
+from platform_app.domain.doctor.placing import selects, stands_on, untolerated
 from platform_app.domain.doctor.quantity import amount
 from platform_app.manifests.kueue import kueue_objects
 from platform_app.manifests.wanted import wanted
-from tests.kube.planted_faults import CATALOG, FAULTS, KUEUE_ON, TEAM, VARIANTS, add, both, change, drop
+from tests.kube.planted_faults import CATALOG, FAULTS, KUEUE_ON, TEAM, VARIANTS, add, both, change
 from tests.kube.right_cluster import node, of, right_cluster, snapshot
 
 RIGHT = wanted(CATALOG)
@@ -55,8 +55,6 @@ def test_workers_that_are_not_ready_are_no_fault():
 def test_kueue_in_the_place_of_the_teams_compute_quotas_is_no_fault():
     objects = right_cluster()
     both(KUEUE_ON, add(*kueue_objects(CATALOG)))(objects)
-    for team in RIGHT.teams:
-        drop("ResourceQuota", "compute", team)(objects)
     assert found(objects) == ()
 
 
@@ -113,6 +111,33 @@ def test_no_kind_that_is_missing_breaks_a_check(kind):
         assert finding.what
         assert finding.evidence
         assert finding.mend
+
+
+@pytest.mark.parametrize(
+    ("resource", "config"), [("nvidia.com/gpu.shared", "shared-4"), ("nvidia.com/mig-1g.10gb", "mig-mixed")]
+)
+def test_a_node_with_whole_gpus_where_parts_are_asked_for_is_told_its_label(resource, config):
+    parted = tuple(one.model_copy(update={"gpu_resource": resource}) for one in CATALOG.worker_groups[:1])
+    findings = examine(snapshot(right_cluster()), wanted(CATALOG.model_copy(update={"worker_groups": parted})))
+    (finding,) = (one for one in findings if one.name == "gpu-not-offered")
+    assert finding.evidence == ("node gpu-1 of gpu-spot offers nvidia.com/gpu=1",)
+    assert f"nvidia.com/device-plugin.config={config}" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "meant"),
+    [
+        ("In", ["a"], True),
+        ("In", ["b"], False),
+        ("NotIn", ["a"], False),
+        ("Exists", [], True),
+        ("DoesNotExist", [], False),
+        ("Lt", ["3"], False),
+    ],
+)
+def test_selectors_mean_what_kubernetes_means(operator, values, meant):
+    expression = {"key": "zone", "operator": operator, "values": values}
+    assert selects({"matchExpressions": [expression]}, {"zone": "a"}) is meant
 
 
 @pytest.mark.parametrize(
