@@ -14,7 +14,7 @@ from platform_app.domain.doctor import examine
 from platform_app.errors import TemporaryError
 from platform_app.manifests.wanted import wanted
 from platform_app.specs import load_catalog
-from tests.kube.manifests import built, objects
+from tests.kube.manifests import built, built_with, objects
 from tests.kube.objects import namespace
 from tests.kube.planted_faults import AT_ONCE, FAULTS
 from tests.kube.right_cluster import bootstrapped, right_cluster, run, snapshot, surroundings
@@ -85,6 +85,12 @@ def test_an_overlay_as_kustomize_builds_it_has_no_findings(overlay):
     if overlay.endswith("dev"):
         # A folder of the node is the storage: there is one node.
         found = [one for one in found if one["metadata"]["name"] != "gpu-1"]
+    assert examine(snapshot(found), RIGHT) == ()
+
+
+def test_production_with_kueue_and_notebooks_has_no_findings(tmp_path):
+    overlay = objects(built_with(tmp_path, "overlays/prod", "kueue", "jupyterhub"))
+    found = [*run([*bootstrapped(), *overlay]), *surroundings(secrets=("slipway-redis",))]
     assert examine(snapshot(found), RIGHT) == ()
 
 
