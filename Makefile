@@ -15,14 +15,15 @@ demo: $(BIN)/slipway ## train, sweep, promote and serve on this machine, then ta
 up: $(BIN)/slipway ## start the platform on this machine, until Ctrl-C
 	$(BIN)/slipway up
 
-test: $(BIN)/slipway ## all tests: unit and API first (a minute), then the real-Ray suite (minutes)
-	$(BIN)/pytest -m "not ray" && $(BIN)/pytest -m ray
+test: unit ## all tests: unit and API first (a minute), then Kubernetes' stand-in and the real-Ray suite (minutes)
+	$(BIN)/pytest -m "not ray" tests/kube && $(BIN)/pytest -m ray
 
 unit: $(BIN)/slipway ## unit, service, API and contract tests only
-	$(BIN)/pytest -m "not ray"
+	$(BIN)/pytest -n logical -m "not ray" --ignore tests/kube
 
-check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings
+check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings, Kubernetes manifests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/pytest -q tests/kube/test_manifests.py
 
 drill: $(BIN)/slipway ## kill the real processes, and show what it costs (about an hour; WHAT="reclaims kills" COUNT=4 for less)
 	$(BIN)/python -m tests.drills $(WHAT) $(if $(COUNT),--count $(COUNT))

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from platform_app.adapters.database import migrate
 from tests.control_plane import ControlPlane
+
+# How fast a machine is, is nothing that a property holds of.
+settings.register_profile("slipway", deadline=None)
+settings.load_profile("slipway")
 
 
 @pytest.fixture(scope="session")

@@ -88,12 +88,13 @@ def show_job(job_id: JobId, as_json: JsonFlag = False) -> None:
     for attempt in job.attempts:
         console.print(f"  attempt {attempt.number}: {attempt.reason or 'under way'}  {escape(attempt.message)}")
     for one in job.interruptions:
-        console.print(f"  {one.at:%H:%M:%S} {one}")
+        console.print(f"  {one.at:%H:%M:%S} {one}", soft_wrap=True)
     if job.goodput is not None and job.interruptions:
         steps = sum(one.steps_lost for one in job.interruptions)
         gpu_seconds = sum(one.gpu_seconds_lost for one in job.interruptions)
         lost = f"{steps} steps and {gpu_seconds:.1f} GPU-seconds lost"
-        console.print(f"goodput {job.goodput:.1%}: {lost} in all, useful time over wall time since the first step")
+        what = "useful time over wall time since the first step"
+        console.print(f"goodput {job.goodput:.1%}: {lost} in all, {what}", soft_wrap=True)
     for warning in job.warnings:
         console.print(f"  [yellow]warning[/]: {escape(warning)}")
     if job.mlflow_run_id:

@@ -43,7 +43,7 @@ def test_every_epoch_is_reported_with_its_metrics_and_the_steps_done():
     assert host.metrics[0].keys() == {"loss", "error", "train_loss", "epoch", "step", "total_steps"}
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(leave_after=st.sets(st.integers(1, 19), min_size=1, max_size=4))
 def test_a_run_that_leaves_at_any_steps_ends_bit_for_bit_as_one_that_never_stopped(leave_after):
     whole, parts = tiny.Recorder(), tiny.Recorder(leave_after)
