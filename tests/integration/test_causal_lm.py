@@ -1,7 +1,5 @@
 """A language model, sharded over two workers: interrupted with and without notice, published, and asked."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import mlflow
@@ -12,7 +10,6 @@ import torch
 from jobs.sharding import placed
 from jobs.state import read_state
 from platform_app.specs import AttemptStatus, FailureCause
-from tests.integration.test_training_survives import Nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -33,20 +30,6 @@ def spec(**config):
         "checkpointing": {"every_epochs": EPOCHS, "every_steps": 10},
         "resources": {"num_workers": 2, "gpus_per_worker": 1},
     }
-
-
-@pytest.fixture(scope="module")
-def nodes():
-    # Ray's sockets have room for short paths only.
-    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
-    cluster = Nodes(folder)
-    try:
-        for name in ("a", "b", "c"):
-            cluster.add_node(name)
-        yield cluster
-    finally:
-        cluster.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -3,127 +3,20 @@
 The GPUs are Ray's alone: torch sees none, and the workers use gloo on CPUs. MLflow is a SQLite file.
 """
 
-import contextlib
-import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from mlflow import MlflowClient
 
-from platform_app.specs import AttemptReport, AttemptStatus, FailureCause, report_path
+from platform_app.specs import AttemptStatus, FailureCause
+from tests.plain_ray import run_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 EXAMPLES = Path(__file__).parents[2] / "jobs" / "examples"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class PlainRay:
-    """One Ray node with the GPUs that it claims, and drivers that are started on it."""
-
-    num_gpus = 2
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.storage = folder / "storage"
-        self.tracking_uri = f"sqlite:///{folder}/mlflow.db"
-        port = free_port()
-        self.environment = os.environ | {
-            "RAY_ADDRESS": f"127.0.0.1:{port}",
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "MLFLOW_TRACKING_URI": self.tracking_uri,
-            "SLIPWAY_STORAGE": str(self.storage),
-            "PYTHONUNBUFFERED": "1",
-        }
-        options = {
-            "node-ip-address": "127.0.0.1",
-            "port": port,
-            "num-cpus": 6,
-            "num-gpus": self.num_gpus,
-            "labels": "ray.io/market-type=spot",
-            "temp-dir": folder,
-            "dashboard-port": free_port(),
-            "dashboard-agent-listen-port": free_port(),
-            "ray-client-server-port": free_port(),
-            "min-worker-port": 0,
-            "max-worker-port": 0,
-            "object-store-memory": 200_000_000,
-        }
-        command = ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())]
-        environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        self._log = (folder / "head.log").open("wb")
-        ray = str(Path(sys.executable).with_name(command[0]))
-        self._head = subprocess.Popen(
-            [ray, *command[1:]], env=environment, stdout=self._log, stderr=self._log, start_new_session=True
-        )
-        self.wait_for(lambda: b"Ray runtime started" in (folder / "head.log").read_bytes(), "the Ray head", 60)
-
-    def start(self, program, spec, job_id, attempt=1):
-        """Start a driver and give its process; its output is in `{job id}-{attempt}.log`."""
-        environment = self.environment | {"SLIPWAY_JOB_ID": job_id, "SLIPWAY_ATTEMPT": str(attempt)}
-        command = [sys.executable, "-m", program, "--spec", spec if isinstance(spec, str) else json.dumps(spec)]
-        with self.log_path(job_id, attempt).open("wb") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=EXAMPLES.parents[1])
-
-    def run(self, program, spec, job_id, attempt=1):
-        """Run a driver to its end and give its exit code."""
-        process = self.start(program, spec, job_id, attempt)
-        try:
-            return process.wait(120)
-        finally:
-            process.kill()
-
-    def log_path(self, job_id, attempt=1):
-        return self.folder / f"{job_id}-{attempt}.log"
-
-    def report(self, job_id, attempt=1):
-        return AttemptReport.model_validate_json(Path(report_path(str(self.storage), job_id, attempt)).read_bytes())
-
-    def mlflow(self):
-        return MlflowClient(self.tracking_uri)
-
-    def wait_for(self, condition, what, seconds):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-            time.sleep(0.2)
-
-    def close(self):
-        self._head.terminate()
-        try:
-            self._head.wait(20)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._head.pid, signal.SIGKILL)
-            self._log.close()
-
-
-@pytest.fixture(scope="module")
-def ray_node():
-    # Ray's sockets have room for short paths only.
-    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
-    node = PlainRay(folder)
-    try:
-        yield node
-    finally:
-        node.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +33,6 @@ def stopped_and_resumed(ray_node):
     status = client.search_runs([experiment], "tags.`slipway.job_id` = 'ddp-1'")[0].info.status
     second_code = ray_node.run("jobs.train", spec, "ddp-1", attempt=2)
     return {"codes": (first_code, second_code), "status_after_stop": status}
-
-
-def run_of(node, job_id):
-    client = node.mlflow()
-    experiment = client.get_experiment_by_name("slipway").experiment_id
-    found = client.search_runs([experiment], f"tags.`slipway.job_id` = '{job_id}'")
-    assert len(found) == 1
-    return found[0]
 
 
 def test_a_driver_that_is_told_to_stop_leaves_its_run_killed(stopped_and_resumed):
