@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help demo up test unit check drill bench manifests format clean
+.PHONY: help demo up test unit check drill bench manifests e2e-kube e2e-kind format clean
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(BIN)/slipway: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(BIN)/pip install -q -U pip && $(BIN)/pip install -c constraints.txt -e '.[dev]' && touch $@
@@ -33,6 +33,12 @@ bench: $(BIN)/slipway ## measure beside the peers, into build/benchmarks.json (W
 
 manifests: $(BIN)/slipway ## render what under k8s/ depends on the catalog
 	$(BIN)/python -m platform_app.manifests
+
+e2e-kube: $(BIN)/slipway ## Kubernetes without Docker: from zero GPU workers through a reclaim and a quota, and back (under 5 minutes)
+	$(BIN)/python -m tests.kube.e2e
+
+e2e-kind: $(BIN)/slipway ## the same on a kind cluster with the real operator (tests/kube/e2e/kind.yaml says how to make it)
+	$(BIN)/python -m tests.kube.e2e --kind
 
 format: $(BIN)/slipway ## mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

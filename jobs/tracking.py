@@ -47,7 +47,8 @@ def is_away(error: BaseException) -> bool:
 
     if isinstance(error, MlflowException):
         return error.get_http_status_code() >= 500 or error.get_http_status_code() == 429
-    return isinstance(error, OSError)
+    # A file that is not there, or may not be read, is none of MLflow's, and waiting does not bring it.
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
 
 
 def patiently(what: str, act: Callable[[], T], patience_seconds: float = PATIENCE_SECONDS) -> T:
