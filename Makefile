@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help demo up test unit check drill bench manifests e2e-kube e2e-kind format clean
+.PHONY: help demo up test unit test-long check drill bench manifests e2e-kube e2e-kind format clean
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -16,10 +16,13 @@ up: $(BIN)/slipway ## start the platform on this machine, until Ctrl-C
 	$(BIN)/slipway up
 
 test: unit ## all tests: unit and API first (a minute), then Kubernetes' stand-in and the real-Ray suite (minutes)
-	$(BIN)/pytest -m "not ray" tests/kube && $(BIN)/pytest -m ray
+	$(BIN)/pytest -m "not ray" tests/kube && $(BIN)/pytest -m "ray and not long"
 
 unit: $(BIN)/slipway ## unit, service, API and contract tests only
 	$(BIN)/pytest -n logical -m "not ray" --ignore tests/kube
+
+test-long: $(BIN)/slipway ## the tests that kill and resize again and again on real Ray (half an hour)
+	$(BIN)/pytest -m long
 
 check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings, Kubernetes manifests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

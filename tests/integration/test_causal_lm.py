@@ -53,6 +53,7 @@ def weights(nodes, job_id):
     return placed(read_state(folder)["model"], mesh=None)
 
 
+@pytest.mark.long
 def test_interruptions_of_a_sharded_run_cost_what_they_may_and_do_not_show_in_the_published_model(nodes, text):
     calm = nodes.start("jobs.train", spec(text=text) | {"registered_model": "lm"}, "calm")
     report = finish(nodes, calm, "calm")

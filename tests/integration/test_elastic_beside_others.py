@@ -16,7 +16,7 @@ from platform_app.domain.job import JobState
 from platform_app.local.state import ray_client_environment
 from tests.running import eventually
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 
 CODE = Path(__file__).parent
 HOLD = """

@@ -88,6 +88,7 @@ def test_the_worse_of_a_population_go_on_from_the_better_with_other_hyperparamet
     assert len(sweeps.children("pbt")) == 4
 
 
+@pytest.mark.long
 def test_a_hyperband_sweep_goes_on_where_its_driver_was_killed(sweeps):
     search = {"num_samples": 6, "max_concurrent": 6, "seed": 1}
     spec = sweeps.spec("band", search=search, scheduler={"type": "hyperband"}, epochs=9)
@@ -103,6 +104,7 @@ def test_a_hyperband_sweep_goes_on_where_its_driver_was_killed(sweeps):
     assert sum(1 for trial, epoch in epochs if epoch == 9) < 6, "some were stopped"
 
 
+@pytest.mark.long
 def test_a_killed_grid_tries_each_of_its_points_once(sweeps):
     points = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
     spec = sweeps.spec(
@@ -120,6 +122,7 @@ def test_a_killed_grid_tries_each_of_its_points_once(sweeps):
     assert sum(1 for rate in points if all(epochs[rate, n] <= 1 for n in range(1, 5))) >= told
 
 
+@pytest.mark.long
 def test_a_killed_random_search_draws_what_it_would_have_drawn(sweeps):
     search = {"algorithm": "random", "num_samples": 6, "max_concurrent": 2, "seed": 7}
     config = {"diary": str(sweeps.folder / "calm.diary"), "seconds": 0}
@@ -130,6 +133,7 @@ def test_a_killed_random_search_draws_what_it_would_have_drawn(sweeps):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.long
 def test_workers_are_let_go_as_the_last_trials_end(sweeps):
     spec = sweeps.spec(
         "narrow",

@@ -39,6 +39,7 @@ def test_trials_of_two_workers_are_compared_and_stopped_and_the_best_is_register
     assert sweeps.report("asha").progress.metrics["score"] == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_killed_sweep_goes_on_with_its_trials_of_two_workers(sweeps):
     search = {"num_samples": 4, "max_concurrent": 2, "seed": 1}
     spec = sweeps.spec("again", search=search, resources=TWO_EACH)
@@ -53,6 +54,7 @@ def test_a_killed_sweep_goes_on_with_its_trials_of_two_workers(sweeps):
     assert len(once) >= ended
 
 
+@pytest.mark.long
 def test_a_population_of_trials_of_two_workers_trains_with_the_same_rate_on_both(sweeps):
     search = {"algorithm": "random", "num_samples": 2, "max_concurrent": 2, "seed": 1}
     scheduler = {"type": "pbt", "quantile_fraction": 0.5}
@@ -62,6 +64,7 @@ def test_a_population_of_trials_of_two_workers_trains_with_the_same_rate_on_both
     assert trained(sweeps, "pbt") == trained(sweeps, "pbt", ".others")
 
 
+@pytest.mark.long
 def test_what_another_worker_raises_is_tried_again_and_then_told(sweeps):
     search = {"algorithm": "random", "num_samples": 1, "max_concurrent": 1}
     for job_id, budget, expected in (("mended", 1, 0), ("told", 0, 1)):
@@ -71,6 +74,7 @@ def test_what_another_worker_raises_is_tried_again_and_then_told(sweeps):
     assert "the second worker is not well (sweeping.py:" in sweeps.report("told").message
 
 
+@pytest.mark.long
 def test_a_trial_whose_other_worker_is_killed_goes_on_from_its_checkpoint(sweeps):
     search = {"algorithm": "random", "num_samples": 1, "max_concurrent": 1}
     spec = sweeps.spec("lost", search=search, resources=TWO_EACH)

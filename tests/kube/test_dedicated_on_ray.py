@@ -12,7 +12,7 @@ from platform_app.manifests import team_objects
 from platform_app.manifests.tiers import priority_classes
 from tests.kube.standin import SYSTEM, Pool, kube_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(590)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(590)]
 
 NAMESPACE = "team-research"
 GPU = "requests.nvidia.com/gpu"

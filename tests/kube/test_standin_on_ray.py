@@ -106,6 +106,7 @@ def test_a_pod_whose_image_is_nowhere_says_so_until_it_is_there(kube):
     kube.eventually(lambda: kube.get("pods", "away-head", "team-a") is None, 20)
 
 
+@pytest.mark.long
 def test_a_reclaimed_spot_node_is_drained_and_gone_in_its_grace_period(kube):
     limits = {**CPU_AND_MEMORY, "nvidia.com/gpu": "1"}
     kube.apply(ray_cluster("spot", worker_group("gpu", limits, minReplicas=1)))
@@ -144,6 +145,7 @@ app = Hello.bind()
 """
 
 
+@pytest.mark.long
 def test_a_rayservice_serves_its_applications_from_a_claims_folder(kube):
     (kube.claim("code") / "hello_app.py").write_text(_APP)
     spec = cluster_spec(worker_group("gpu", CPU_AND_MEMORY))
