@@ -225,7 +225,13 @@ def test_a_start_that_fails_leaves_only_its_logs(start_cluster):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_up_that_is_cut_off_leaves_nothing_after_down(start_cluster, number):
     cluster = start_cluster()
-    code = "import sys, pathlib; from platform_app.local.cluster import *; LocalCluster(pathlib.Path(sys.argv[1])).up()"
+    # What runs in the background of a shell ignores SIGINT, and so would this.
+    code = """
+import pathlib, signal, sys
+from platform_app.local.cluster import LocalCluster
+signal.signal(signal.SIGINT, signal.default_int_handler)
+LocalCluster(pathlib.Path(sys.argv[1])).up()
+"""
     command = [sys.executable, "-c", code, str(cluster.home)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     name = cluster_id(cluster.home)
