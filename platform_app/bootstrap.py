@@ -14,10 +14,12 @@ from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.app import create_app
 from platform_app.api.services import Services
 from platform_app.launch import DedicatedContext, LaunchContext
-from platform_app.ports import JobRunner
+from platform_app.local.stock import MarketCluster
+from platform_app.ports import Clock, Cluster, JobRunner
 from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
 from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
+from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
@@ -42,7 +44,7 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
         load_catalog(settings.catalog),
         context,
         clock,
-        KubernetesSigns(kubernetes, clock, settings.kueue_queue is not None) if kubernetes else None,
+        _signs(settings, kubernetes, clock),
     )
     deployments = DeploymentPass(
         database.deployments,
@@ -58,17 +60,20 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
 def api(settings: Settings) -> FastAPI:
     """Put the HTTP API together."""
     clock, database, context = SystemClock(), Database(settings.database_url), _context(settings)
-    catalog, cluster = load_catalog(settings.catalog), RayCluster()
+    catalog, cluster, kubernetes = load_catalog(settings.catalog), _cluster(settings), _kubernetes(settings)
     storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
-    runners = _runners(settings, _kubernetes(settings))
+    runners, missing = _runners(settings, kubernetes), lambda: database.missing(clock.now())
     services = Services(
         jobs=Jobs(database.jobs, storage, registry, catalog, context, clock),
+        explain=Explain(
+            database.jobs, runners, storage, catalog, cluster, clock, missing, _signs(settings, kubernetes, clock)
+        ),
         logs=Logs(database.jobs, runners, storage),
         models=Models(registry),
         deployments=Deployments(database.deployments, registry, clock),
         packages=Packages(storage, settings.package_limit_bytes),
         cluster=lambda: cluster_view(catalog, cluster),
-        missing=lambda: database.missing(clock.now()),
+        missing=missing,
     )
     return create_app(services, settings.token_digests)
 
@@ -90,6 +95,15 @@ def _kubernetes(settings: Settings) -> KubernetesApi | None:
             return KubernetesApi.from_kubeconfig(settings.kubeconfig, settings.kube_context)
         case "none":
             return None
+
+
+def _signs(settings: Settings, kubernetes: KubernetesApi | None, clock: Clock) -> KubernetesSigns | None:
+    return KubernetesSigns(kubernetes, clock, settings.kueue_queue is not None) if kubernetes else None
+
+
+def _cluster(settings: Settings) -> Cluster:
+    """Give the shared cluster's workers; on one machine with what the simulated market says of them."""
+    return MarketCluster(RayCluster(), settings.market_dir) if settings.market_dir else RayCluster()
 
 
 def _runners(settings: Settings, kubernetes: KubernetesApi | None) -> dict[ClusterChoice, JobRunner]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from platform_app.domain.deployment import Deployment
 from platform_app.domain.explain import Sign
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.supply import GroupCount
 from platform_app.specs import AttemptReport, Grant, ServedModel
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
@@ -248,14 +249,6 @@ class ModelServing(Protocol):
     def delete(self, deployment: str) -> None:
         """Stop serving; nothing happens when it is gone already."""
         ...
-
-
-@dataclass(frozen=True)
-class GroupCount:
-    """Workers of one group."""
-
-    running: int
-    pending: int
 
 
 class Cluster(Protocol):

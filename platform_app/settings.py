@@ -42,5 +42,7 @@ class Settings(BaseSettings):
     """Image of dedicated clusters' workers with GPUs."""
     kueue_queue: str | None = None
     """Kueue's LocalQueue in each team's namespace; absent: dedicated jobs go through no queue but the platform's."""
+    market_dir: Path | None = None
+    """Folder of the simulated spot market, on a laptop; absent: workers are bought in a real one."""
     tick_seconds: float = Field(gt=0, default=0.5)
     """Pause between two passes of the reconciler."""

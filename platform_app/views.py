@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.explain import Source
 from platform_app.domain.goodput import goodput
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
 from platform_app.specs import AttemptReport, DeploymentSpec, Interruption, JobSpec, Market, Progress, digest
@@ -145,6 +146,65 @@ class PlanView(View):
     """Where it would run on an empty cluster."""
     price_per_hour: float
     """US dollars."""
+
+
+class SignView(View):
+    """One thing that is known of a job."""
+
+    source: Source
+    about: str
+    """What it is said of."""
+    reason: str
+    message: str
+    at: datetime | None
+    """When it was last said; None where it is so now."""
+
+
+class ReasonView(View):
+    """One reason why a job is as it is."""
+
+    cause: str
+    """Stable, for programs: `groups-full`, `out-of-stock`, `module-missing`."""
+    why: str
+    """In a sentence."""
+    unblock: str
+    """What would change it; empty where there is nothing to do."""
+
+
+class OptionView(View):
+    """Another way to ask for the same work, that there is room for now."""
+
+    change: str
+    """The field and its value, as in a spec."""
+    price_per_hour: float
+    """US dollars."""
+
+
+class WaitView(View):
+    """How long something may take from now on."""
+
+    at_least_seconds: float
+    at_most_seconds: float | None
+    """None where nobody can know."""
+
+
+class ExplanationView(ReasonView):
+    """Why a job is as it is: the first reason, and under it what is known."""
+
+    job_id: str
+    state: JobState
+    blocked: bool
+    """Something is in the way, or it has failed; False for what makes its way."""
+    options: tuple[OptionView, ...]
+    """What could be asked for instead and would be had now, the cheapest first."""
+    price_per_hour: float
+    """US dollars, as it was asked for."""
+    wait: WaitView | None
+    """Until it has its workers; None where nothing can be known, or it waits for nothing."""
+    evidence: tuple[SignView, ...]
+    """What says so first, then all else that is known."""
+    others: tuple[ReasonView, ...]
+    """Further reasons, the most telling first."""
 
 
 class TrialView(View):

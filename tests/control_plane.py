@@ -17,6 +17,7 @@ from platform_app.ports import JobStore, RayJobStatus
 from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
 from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
+from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
@@ -100,12 +101,26 @@ class ControlPlane:
     def services(self) -> Services:
         return Services(
             jobs=self.jobs,
+            explain=self.explain,
             logs=self.logs,
             models=self.models,
             deployments=self.deployments,
             packages=Packages(self.storage, limit_bytes=100_000),
             cluster=partial(cluster_view, self.catalog, self.cluster),
             missing=lambda: self.database.missing(self.clock.now()),
+        )
+
+    @property
+    def explain(self) -> Explain:
+        return Explain(
+            self.store,
+            self.runners,
+            self.storage,
+            self.catalog,
+            self.cluster,
+            self.clock,
+            lambda: self.database.missing(self.clock.now()),
+            self.signs,
         )
 
     def new_reconciler(self, holder: str) -> Reconciler:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from platform_app.domain.explain import Sign
 from platform_app.domain.job import Reason
+from platform_app.domain.supply import GroupCount
 from platform_app.errors import PermanentError, TemporaryError
-from platform_app.ports import GroupCount, RayJobObservation, RayJobRequest, RayJobStatus, ServingObservation
+from platform_app.ports import RayJobObservation, RayJobRequest, RayJobStatus, ServingObservation
 from platform_app.specs import ServedModel
 from tests.fakes_serving import FakeRegistry, FakeServing
 
@@ -59,6 +60,8 @@ class FakeRunner:
         self.log_power = Switch("Ray's log")
         self.refusal: str | None = None
         """What submissions are refused with."""
+        self.put_off: str | None = None
+        """What submissions do not go through for, until that has passed."""
         self.crash: str | None = None
         """`before` or `after`: the next submission kills the control plane before or after Ray has taken it."""
         self.broken_tails = 0
@@ -108,6 +111,8 @@ class FakeRunner:
             raise Crash
         if self.refusal:
             raise PermanentError(self.refusal)
+        if self.put_off:
+            raise TemporaryError(self.put_off)
         if request.submission_id not in self._seen:
             self.requests[request.submission_id] = request
             self._seen[request.submission_id] = RayJobObservation(RayJobStatus.PENDING)

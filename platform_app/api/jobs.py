@@ -14,7 +14,7 @@ from platform_app.api.services import Use
 from platform_app.domain.job import JobState
 from platform_app.ports import JobFilter
 from platform_app.specs import JobSpec
-from platform_app.views import EventView, JobView, Page, PlanView, TrialView
+from platform_app.views import EventView, ExplanationView, JobView, Page, PlanView, TrialView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -142,6 +142,12 @@ async def get_job_logs(
         return StreamingResponse(stream, headers=headers, media_type=_LOG_TYPE)
     text = await run_in_threadpool(services.logs.read, job_id, number, offset)
     return Response(text, headers=headers, media_type=_LOG_TYPE)
+
+
+@router.get("/{job_id}/explain", summary="Explain a job", responses=_NOT_FOUND)
+def explain_job(job_id: JobId, services: Use) -> ExplanationView:
+    """Say why a job waits, what it does or why it ended, what would change that and what it costs."""
+    return services.explain.explain(job_id)
 
 
 @router.get("/{job_id}/events", summary="Show what happened to a job", responses=_NOT_FOUND)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from platform_app.services.deployments import Deployments
+from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
@@ -19,6 +20,7 @@ class Services:
     """The use cases behind the API."""
 
     jobs: Jobs
+    explain: Explain
     logs: Logs
     models: Models
     deployments: Deployments

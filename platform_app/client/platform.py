@@ -20,6 +20,7 @@ from platform_app.views import (
     ClusterView,
     DeploymentView,
     EventView,
+    ExplanationView,
     JobView,
     ModelVersionView,
     ModelView,
@@ -93,6 +94,10 @@ class Platform:
     def events(self, job_id: str) -> tuple[EventView, ...]:
         """Read what happened to a job, oldest first."""
         return TypeAdapter(tuple[EventView, ...]).validate_python(self._json("GET", f"/v1/jobs/{job_id}/events"))
+
+    def explain(self, job_id: str) -> ExplanationView:
+        """Say why a job waits, what it does or why it ended, what would change that and what it costs."""
+        return ExplanationView.model_validate(self._json("GET", f"/v1/jobs/{job_id}/explain"))
 
     def trials(self, job_id: str) -> tuple[TrialView, ...]:
         """Read a sweep's trials, oldest first."""

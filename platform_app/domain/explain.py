@@ -1,8 +1,8 @@
-"""Why a job waits: from what the cluster says to one sentence, and what would unblock it.
+"""Why a job is as it is: from what is known of it to one sentence, and what would unblock it.
 
-Whatever is known of a waiting job is a *sign*: a pod's condition, a container's reason, an event, a quota, a queue's
-answer. A table of causes (`platform_app.domain.causes`) says what each sign means, the one that explains most first.
-A new layer (another queue, a budget) adds signs of a source of its own, and causes to the table.
+Whatever is known of a job is a *sign*: its place in the queue, a worker group that is full, a pod's condition, an
+event, a line of its output. A table of causes (`platform_app.domain.causes`) says what each sign means, the one that
+explains most first. A new layer (another queue, a budget) adds signs of a source of its own, and causes to the table.
 """
 
 import re
@@ -18,6 +18,18 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class Source(StrEnum):
     """Who says it."""
 
+    ADMISSION = "admission"
+    """The platform's own queue."""
+    WORKERS = "workers"
+    """A worker group: how many it has, and what became of those that were asked for."""
+    RAY = "ray"
+    """What Ray says of the attempt's job."""
+    REPORT = "report"
+    """What the attempt says of itself."""
+    END = "end"
+    """Why an attempt ended, as the ledger has it: `Reason`."""
+    OUTPUT = "output"
+    """A line of the attempt's output."""
     API = "api"
     """What we were told when we asked: refused, or no answer."""
     RAY_JOB = "ray-job"
@@ -36,7 +48,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Sign:
-    """One thing that is known of a waiting job."""
+    """One thing that is known of a job."""
 
     source: Source
     reason: str
@@ -64,15 +76,21 @@ class Cause:
     """What would change it, the same way; empty where waiting is all there is to do."""
     rivals: str = ""
     """Causes of one such group speak of the same thing at different times: the newest alone is believed."""
+    comes: bool = False
+    """Nothing is in the way: what the job waits for is being made, or it is doing its work."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a job waits."""
+    """Why a job is as it is."""
 
     cause: str
     why: str
     unblock: str
+    comes: bool = False
+    """As `Cause.comes`."""
+    evidence: tuple[Sign, ...] = ()
+    """The signs that say so."""
 
     @property
     def sentence(self) -> str:
@@ -81,7 +99,7 @@ class Explanation:
 
 
 def explain(signs: Iterable[Sign], causes: Sequence[Cause]) -> tuple[Explanation, ...]:
-    """Explain why a job waits, the most telling cause first; nothing where no sign means anything.
+    """Explain why a job is as it is, the most telling cause first; nothing where no sign means anything.
 
     Args:
         signs: what is known of the job.
@@ -115,7 +133,8 @@ def _told(cause: Cause, matches: Sequence[tuple[Sign, re.Match[str]]]) -> Explan
     others = len(matches) - 1
     about = f"{sign.about} (and {others} more)" if others and sign.about else sign.about
     words = {"about": about, "reason": sign.reason, "message": message.strip().rstrip("."), **match.groupdict("")}
-    return Explanation(cause.name, cause.why.format(**words), cause.unblock.format(**words))
+    evidence = tuple(sign for sign, _ in matches)
+    return Explanation(cause.name, cause.why.format(**words), cause.unblock.format(**words), cause.comes, evidence)
 
 
 def _when(sign: Sign) -> datetime:

@@ -195,6 +195,7 @@ def _control_plane_env(state: ClusterState) -> dict[str, str]:
         "SLIPWAY_TRACKING_URI": state.tracking_uri,
         "SLIPWAY_TOKEN_DIGESTS": json.dumps([hashlib.sha256(state.api_token.encode()).hexdigest()]),
         "SLIPWAY_RAY_DASHBOARD_URL": state.dashboard_url,
+        "SLIPWAY_MARKET_DIR": str(state.market_dir),
         "SLIPWAY_HTTP_HOST": HOST,
         "SLIPWAY_HTTP_PORT": str(state.ports.api),
         **({"SLIPWAY_CATALOG": str(state.catalog)} if state.catalog else {}),

@@ -1,10 +1,10 @@
 """The cluster: what the catalog allows, joined with what is there."""
 
-from platform_app.ports import Cluster, GroupCount
+from platform_app.domain.supply import NONE
+from platform_app.ports import Cluster
 from platform_app.specs import Catalog
 from platform_app.views import ClusterView, WorkerGroupView
 
-_NONE = GroupCount(running=0, pending=0)
 _FROM_CATALOG = set(WorkerGroupView.model_fields) - {"workers", "pending"}
 
 
@@ -14,8 +14,8 @@ def cluster_view(catalog: Catalog, cluster: Cluster) -> ClusterView:
     groups = tuple(
         WorkerGroupView(
             **group.model_dump(include=_FROM_CATALOG),
-            workers=counts.get(group.name, _NONE).running,
-            pending=counts.get(group.name, _NONE).pending,
+            workers=counts.get(group.name, NONE).running,
+            pending=counts.get(group.name, NONE).pending,
         )
         for group in catalog.worker_groups
     )

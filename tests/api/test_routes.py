@@ -2,7 +2,7 @@
 
 import pytest
 
-from platform_app.ports import GroupCount
+from platform_app.domain.supply import GroupCount
 from platform_app.views import JobView, Page, PlanView
 from tests.control_plane import a_zip
 

@@ -11,6 +11,7 @@ from platform_app.ports import RayJobStatus
 from platform_app.specs import AttemptStatus
 from tests.client.conftest import TOKEN
 from tests.control_plane import sweep_spec
+from tests.service import explained as inject
 
 SPEC = "name: digits\nworkload: jobs.workloads.digits:make\nresources: {num_workers: 2}\n"
 
@@ -149,3 +150,23 @@ def test_help_teaches(slipway, words):
     code, out, _ = slipway(*words, "--help")
     assert code == 0
     assert len(out.splitlines()) > 8
+
+
+def test_why_says_the_reason_what_helps_and_what_says_so(slipway, plane):
+    job = inject.behind(plane)
+    code, out, _ = slipway("why", job)
+    assert code == 0
+    assert "it needs 1 free worker(s) at once: 4 of 4 of gpu-spot are taken" in out
+    assert "wait: nothing is known of how long" in out
+    assert "number 1 of 1 in the queue" in out
+    assert json.loads(slipway("why", job, "--json")[1])["cause"] == "groups-full"
+    assert slipway("why", "nothing")[0] == 3
+
+
+def test_why_shows_what_could_be_had_and_what_ended_it(slipway, plane):
+    assert "resources.market: prefer-spot: $2.02 per hour" in slipway("why", inject.spot_only(plane))[1]
+    plane.cluster.counts = {}
+    failed = inject.ended(reported="user-code-failed", says="worker 0: ValueError: too big")(plane)
+    out = slipway("why", failed)[1]
+    assert "its own code failed: worker 0: ValueError: too big" in out
+    assert "wait:" not in out

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from platform_app.domain.job import JobState
+from platform_app.domain.supply import GroupCount
 from platform_app.errors import Conflict, InvalidRequest, NotFound
-from platform_app.ports import GroupCount, JobFilter, RayJobStatus
+from platform_app.ports import JobFilter, RayJobStatus
 from platform_app.services.cluster import cluster_view
 from platform_app.specs import DeploymentSpec
 from tests.control_plane import sweep_spec, train_spec

@@ -57,6 +57,7 @@ NODES = (
         "a node for {about} is being added",
         "",
         rivals="nodes",
+        comes=True,
     ),
     Cause(
         "no-room",

@@ -30,9 +30,12 @@ STARTING = (
         _ANY,
         "{about} waits for the head of its cluster",
         "",
+        comes=True,
     ),
-    Cause("image-pulling", Source.EVENT, "Pulling", _ANY, "{about} fetches its image", ""),
-    Cause("container-starting", Source.CONTAINER, "ContainerCreating", _ANY, "{about} is being started", ""),
+    Cause("image-pulling", Source.EVENT, "Pulling", _ANY, "{about} fetches its image", "", comes=True),
+    Cause(
+        "container-starting", Source.CONTAINER, "ContainerCreating", _ANY, "{about} is being started", "", comes=True
+    ),
     Cause(
         "operator-away",
         Source.RAY_JOB,
@@ -43,6 +46,12 @@ STARTING = (
     ),
     Cause("suspended", Source.RAY_JOB, "Suspended|Suspending", _ANY, "it is suspended until its queue admits it", ""),
     Cause(
-        "cluster-starting", Source.RAY_JOB, "Initializing|Waiting|Retrying", _ANY, "its cluster is being started", ""
+        "cluster-starting",
+        Source.RAY_JOB,
+        "Initializing|Waiting|Retrying",
+        _ANY,
+        "its cluster is being started",
+        "",
+        comes=True,
     ),
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from platform_app.domain.causes import CAUSES
 from platform_app.domain.explain import Sign, Source, explain
+from tests.service.test_explain_corpus import CASES as INJECTED
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 QUOTA = "exceeded quota: compute, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, limited: requests.nvidia.com/gpu=4"
@@ -88,6 +89,10 @@ CASES = [
     ("operator-away", Sign(Source.RAY_JOB, ""), "operator"),
     ("suspended", Sign(Source.RAY_JOB, "Suspended"), "suspended"),
     ("cluster-starting", Sign(Source.RAY_JOB, "Initializing"), "being started"),
+    ("not-submitted", Sign(Source.API, "NotSubmitted", "Ray did not take the job"), "did not take"),
+    ("preempted", Sign(Source.END, "preempted", "a job of a higher tier came"), "higher tier"),
+    ("cluster-lost", Sign(Source.END, "cluster-lost", "the cluster was lost"), "started again"),
+    ("driver-lost", Sign(Source.END, "driver-lost", "the driver was killed"), "memory"),
 ]  # fmt: skip
 
 
@@ -98,8 +103,9 @@ def test_a_sign_is_told_as_its_cause(cause, sign, told):
     assert told in found[0].sentence
 
 
-def test_every_cause_has_a_case():
-    assert {cause.name for cause in CAUSES} == {case[0] for case in CASES}
+def test_every_cause_has_a_case_here_or_is_injected_into_a_control_plane():
+    injected = {case.cause for case in INJECTED}
+    assert {cause.name for cause in CAUSES} == {case[0] for case in CASES} | injected
 
 
 def test_what_a_person_must_mend_comes_before_what_mends_itself():

@@ -1,0 +1,225 @@
+"""Why a job waits, what it does, or why it ended: every layer is asked for its signs, and the rules choose.
+
+A layer that is away becomes a sign of its own: a question about a job is answered whatever does not answer.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from platform_app.domain import capacity
+from platform_app.domain.causes import CAUSES
+from platform_app.domain.explain import Explanation, Sign, Source, explain
+from platform_app.domain.job import Job, JobState
+from platform_app.domain.supply import GroupCount, options, worker_signs
+from platform_app.domain.symptoms import (
+    driver_signs,
+    end_signs,
+    is_silent,
+    output_signs,
+    remaining_seconds,
+    report_signs,
+)
+from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
+from platform_app.errors import TemporaryError
+from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, WaitingSigns
+from platform_app.services.jobs import stored_job
+from platform_app.specs import AttemptReport, Catalog, ClusterChoice
+from platform_app.views import ExplanationView, OptionView, ReasonView, SignView, WaitView
+
+_UNKNOWN = Explanation(
+    "unknown", "nothing that is known explains it", "see its output and events (slipway logs, events)"
+)
+_COULD_BE_HAD_ELSEWHERE = (Source.ADMISSION, Source.WORKERS)
+"""Who speaks of a want of room: other ways to ask may help then."""
+
+
+class Explain:
+    """The use case of `GET /v1/jobs/{id}/explain`."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        runners: Mapping[ClusterChoice, JobRunner],
+        storage: Storage,
+        catalog: Catalog,
+        cluster: Cluster,
+        clock: Clock,
+        missing: Callable[[], Sequence[str]],
+        signs: WaitingSigns | None = None,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            store: the ledger.
+            runners: where attempts run.
+            storage: reports and kept outputs.
+            catalog: what there is, and for how much.
+            cluster: the shared cluster's workers.
+            clock: the time.
+            missing: what keeps the platform from being ready, a sentence each.
+            signs: what is known of clusters that are made for a job; None without Kubernetes.
+        """
+        self._store = store
+        self._runners = runners
+        self._storage = storage
+        self._catalog = catalog
+        self._cluster = cluster
+        self._clock = clock
+        self._missing = missing
+        self._signs = signs
+
+    def explain(self, job_id: str) -> ExplanationView:
+        """Explain a job. Raises NotFound."""
+        job = stored_job(self._store, job_id)
+        counts: Mapping[str, GroupCount] = {}
+        signs: list[Sign] = []
+        if not job.state.is_terminal:
+            signs += [Sign(Source.ADMISSION, "NoReconciler", one, "the platform") for one in self._missing()]
+        match job.state:
+            case JobState.QUEUED:
+                signs += self._queued(job)
+            case JobState.PENDING:
+                signs += self._pending(job)
+            case JobState.RUNNING | JobState.STOPPING:
+                counts = self._counts(signs)
+                signs += self._running(job, counts)
+            case _:
+                signs += end_signs(job, self._output(job))
+        found = explain(signs, CAUSES)
+        return self._view(job, found or (_UNKNOWN,), signs, counts)
+
+    def _queued(self, job: Job) -> Iterator[Sign]:
+        yield from turn_signs(job, self._room(job))
+        yield from end_signs(job, "")
+        if job.spec.cluster not in self._runners:
+            yield Sign(Source.API, "Away", job.message.removeprefix("waits: "), "the platform")
+            return
+        try:
+            self._runners[job.spec.cluster].observe()
+        except TemporaryError as error:
+            yield Sign(Source.API, "Away", str(error), "the cluster")
+
+    def _pending(self, job: Job) -> Iterator[Sign]:
+        assert job.attempt
+        assert job.submission_id
+        try:
+            seen = self._runners[job.spec.cluster].observe().get(job.submission_id)
+        except (KeyError, TemporaryError) as error:
+            yield Sign(Source.API, "Away", str(error), "the cluster")
+            return
+        if seen is None and job.message.startswith("waits: "):
+            yield Sign(Source.API, "NotSubmitted", job.message.removeprefix("waits: "), "the cluster")
+        if job.spec.cluster is ClusterChoice.DEDICATED:
+            yield from self._of_its_cluster(job.submission_id)
+        elif seen is None or seen.status is RayJobStatus.PENDING:
+            yield from driver_signs(job, job.attempt, self._clock.now())
+
+    def _running(self, job: Job, counts: Mapping[str, GroupCount]) -> Iterator[Sign]:
+        report, now = self._report(job), self._clock.now()
+        yield from report_signs(job, report, now)
+        lacks_steps = report is None or report.progress is None or is_silent(report.progress, now)
+        if job.state is JobState.STOPPING or not lacks_steps:
+            return
+        yield from output_signs(self._output(job), "running")
+        if job.spec.cluster is ClusterChoice.DEDICATED:
+            yield from self._of_its_cluster(job.submission_id or "")
+        elif counts:
+            yield from worker_signs(job.spec, self._catalog, counts)
+
+    def _counts(self, signs: list[Sign]) -> Mapping[str, GroupCount]:
+        try:
+            return self._cluster.workers()
+        except TemporaryError as error:
+            signs.append(Sign(Source.API, "Unreadable", str(error), "the autoscaler"))
+            return {}
+
+    def _of_its_cluster(self, submission_id: str) -> Iterable[Sign]:
+        if self._signs is None:
+            return ()
+        try:
+            return self._signs.of([submission_id]).get(submission_id, ())
+        except TemporaryError as error:
+            return (Sign(Source.API, "Unreadable", str(error), "Kubernetes"),)
+
+    def _output(self, job: Job) -> str:
+        number = len(job.attempts)
+        try:
+            kept = self._storage.log(job.id, number) if number else ""
+            if kept is None and (runner := self._runners.get(job.spec.cluster)):
+                kept = runner.logs(f"{job.id}-{number}")
+        except TemporaryError:
+            return ""
+        return kept or ""
+
+    def _report(self, job: Job) -> AttemptReport | None:
+        try:
+            return self._storage.report(job.id, len(job.attempts))
+        except TemporaryError:
+            return None
+
+    def _room(self, job: Job) -> Room:
+        """Give who holds what and who stands in line where a job runs, or would: in its team's namespace, or shared."""
+        live = [one for one in self._store.live() if _place(one) == _place(job)]
+        held = [one for one in live if one.state.holds_capacity]
+        sizes = {one.id: report.num_workers or 0 for one in held if (report := self._report(one))}
+        return Room([one for one in live if one.state is JobState.QUEUED], held, self._catalog, sizes)
+
+    def _view(
+        self, job: Job, found: Sequence[Explanation], signs: Sequence[Sign], counts: Mapping[str, GroupCount]
+    ) -> ExplanationView:
+        first, others = found[0], found[1:]
+        room = self._room(job)
+        could, unblock = [], first.unblock
+        if not first.comes and first.evidence and first.evidence[0].source in _COULD_BE_HAD_ELSEWHERE:
+            troubled = frozenset(group for group, count in counts.items() if count.troubles)
+            could = [*options(job.spec, self._catalog, room.used(frozenset({job.id})), troubled)]
+        placement = capacity.place(capacity.demand(job.spec), self._catalog, {}) or ()
+        price = capacity.price_per_hour(placement, self._catalog)
+        if could:
+            instead = f"{could[0].change} could be had now, for ${could[0].price_per_hour:.2f} per hour"
+            unblock = f"{unblock}; or {instead} instead of ${price:.2f}"
+        evidence = [*first.evidence, *(sign for sign in signs if sign not in first.evidence and _tells(sign))]
+        return ExplanationView(
+            job_id=job.id,
+            state=job.state,
+            cause=first.cause,
+            why=first.why,
+            unblock=unblock,
+            blocked=not first.comes and job.state not in (JobState.SUCCEEDED, JobState.STOPPED),
+            options=tuple(OptionView(change=one.change, price_per_hour=one.price_per_hour) for one in could),
+            price_per_hour=price,
+            wait=_wait_view(self._wait(job, first, room)),
+            evidence=tuple(SignView(**vars(sign)) for sign in evidence),
+            others=tuple(ReasonView(cause=one.cause, why=one.why, unblock=one.unblock) for one in others),
+        )
+
+    def _wait(self, job: Job, first: Explanation, room: Room) -> Wait | None:
+        """Say how long it may wait, where that follows from something: the pace of others, or the catalog's times."""
+        now, sign = self._clock.now(), first.evidence[0] if first.evidence else None
+        if (
+            job.state is JobState.QUEUED
+            and sign
+            and sign.source is Source.ADMISSION
+            and sign.reason in ("Full", "Behind")
+        ):
+            left = {one.id: remaining_seconds(one, self._report(one), now) for one in room.held}
+            return wait_for_room(
+                job, room, {job_id: seconds for job_id, seconds in left.items() if seconds is not None}
+            )
+        if first.cause == "workers-launching" and sign and sign.at:
+            left_to_come = self._catalog.spot_wait_seconds - (now - sign.at).total_seconds()
+            return Wait(0.0, left_to_come) if left_to_come > 0 else None
+        return None
+
+
+def _place(job: Job) -> tuple[str, str | None]:
+    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
+    return job.spec.cluster, job.spec.team if dedicated else None
+
+
+def _tells(sign: Sign) -> bool:
+    """Say whether a sign is worth showing although nothing follows from it: not each line of an output."""
+    return sign.source is not Source.OUTPUT
+
+
+def _wait_view(wait: Wait | None) -> WaitView | None:
+    return WaitView(**vars(wait)) if wait else None
