@@ -26,7 +26,7 @@ test-long: $(BIN)/slipway ## the tests that kill and resize again and again on r
 
 check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings, Kubernetes manifests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
-	$(BIN)/pytest -q tests/kube/test_manifests.py
+	$(BIN)/pytest -q tests/kube/manifests
 
 drill: $(BIN)/slipway ## kill the real processes, and show what it costs (about an hour; WHAT="reclaims kills" COUNT=4 for less)
 	$(BIN)/python -m tests.drills $(WHAT) $(if $(COUNT),--count $(COUNT))

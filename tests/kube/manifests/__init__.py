@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-K8S = Path(__file__).parents[2] / "k8s"
+K8S = Path(__file__).parents[3] / "k8s"
 CHECKER = K8S.parents[1] / "shared" / "tools" / "check_manifests.py"
 """Checks objects by the CRDs of KubeRay, Kueue, Karpenter and the Prometheus operator; not part of this repository."""
 
 OVERLAYS = ("overlays/dev", "overlays/prod")
 BOOTSTRAP = ("bootstrap", "bootstrap/monitoring", "bootstrap/karpenter/dev", "bootstrap/karpenter/prod")
+
+EVERYTHING = "overlays/prod with kueue and jupyterhub"
 
 Object = dict[str, Any]
 
@@ -91,3 +93,8 @@ def _kustomize(folder: Path) -> str:
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def env_of(container: Object) -> dict[str, Any]:
+    """Read a container's environment: values, and where those that are not said here come from."""
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container.get("env", [])}
