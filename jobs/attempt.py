@@ -9,7 +9,7 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from platform_app.specs import JobSpec, Spec, SweepSpec, TrainSpec, report_path, run_dir
+from platform_app.specs import Spec, SweepSpec, TrainSpec, report_path, run_dir
 
 S = TypeVar("S", TrainSpec, SweepSpec)
 
@@ -21,7 +21,7 @@ class BadInput(Exception):
 class Attempt(Spec):
     """One try at running a spec; also the whole of what a training worker is told."""
 
-    spec: JobSpec
+    spec: TrainSpec | SweepSpec
     job_id: str
     number: int
     storage: str

@@ -4,6 +4,7 @@ The Ray job inside is the very same as on the shared cluster, and the worker gro
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from platform_app.manifests import ray_environment, team_namespace, worker_group
 from platform_app.manifests.names import RAY_VERSION, labels, off_spot
 from platform_app.manifests.workers import container_security, pod_security, storage_mount, storage_volume
 from platform_app.ports import RayJobRequest
-from platform_app.specs import Catalog, ClusterChoice, SweepSpec, TrainSpec
+from platform_app.specs import AnyJobSpec, Catalog, ClusterChoice
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "slipway"}
 """Label of everything that the control plane creates."""
@@ -35,7 +36,7 @@ _HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "as-metrics": 44217, "dash
 
 
 def attempt_request(
-    job: Job, context: LaunchContext, catalog: Catalog, working_dir_uri: str | None = None
+    job: Job, context: LaunchContext, catalog: Catalog, uris: Mapping[str, str] | None = None
 ) -> RayJobRequest:
     """Render a job's newest attempt as it is sent: to the shared cluster, or as a RayJob to Kubernetes.
 
@@ -43,9 +44,9 @@ def attempt_request(
         job: an admitted job; a dedicated one has a team.
         context: where storage and MLflow are, and what dedicated clusters are made of.
         catalog: worker groups and times.
-        working_dir_uri: URI of the job's uploaded working directory; None when it has none.
+        uris: where Ray's workers fetch each of the job's packages; None for a job that has none.
     """
-    request = ray_job(job, context, working_dir_uri)
+    request = ray_job(job, context, catalog, uris)
     if job.spec.cluster is not ClusterChoice.DEDICATED or context.dedicated is None:
         return request
     return replace(request, manifest=_manifest(job, request, context.dedicated, catalog))
@@ -148,7 +149,7 @@ def _workers(job: Job, request: RayJobRequest, context: DedicatedContext, catalo
     return groups
 
 
-def worker_maxima(spec: TrainSpec | SweepSpec, catalog: Catalog) -> dict[str, int]:
+def worker_maxima(spec: AnyJobSpec, catalog: Catalog) -> dict[str, int]:
     """Give the worker groups of a dedicated cluster, and how many workers of each the job can use."""
     most = demand(spec).at_most
     return {

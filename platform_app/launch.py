@@ -1,13 +1,16 @@
 """Pure rendering: from what a user wants to what is sent. Sending is an adapter's; a dry run shows the same value."""
 
+import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from platform_app.domain.capacity import eligible
 from platform_app.domain.deployment import Deployment
 from platform_app.domain.job import Job
 from platform_app.ports import RayJobRequest
-from platform_app.specs import ServedModel, digest
+from platform_app.specs import AnyJobSpec, Catalog, CommandSpec, ServedModel, digest
 
 JOB_ENV = {
     # A driver that is asked to stop ends its MLflow run first; the default of 3 s is too short for that.
@@ -55,37 +58,78 @@ def stock_out_env(wait_seconds: int, retry_seconds: int) -> dict[str, str]:
     }
 
 
-def ray_job(job: Job, context: LaunchContext, working_dir_uri: str | None) -> RayJobRequest:
+def packages(spec: AnyJobSpec) -> frozenset[str]:
+    """Name the uploaded packages that a job takes along."""
+    named = spec.packages.values() if isinstance(spec, CommandSpec) else ()
+    return frozenset((*named, *((spec.working_dir,) if spec.working_dir else ())))
+
+
+def ray_job(job: Job, context: LaunchContext, catalog: Catalog, uris: Mapping[str, str] | None = None) -> RayJobRequest:
     """Render a job's newest attempt as a Ray job.
 
     Args:
         job: an admitted job; it has an attempt.
         context: where storage and MLflow are.
-        working_dir_uri: URI of the job's uploaded working directory; None when it has none.
+        catalog: the worker groups.
+        uris: where Ray's workers fetch each of the job's `packages`; None for a job that has none.
     """
     if job.attempt is None or job.submission_id is None:
         raise ValueError(f"{job.id} has no attempt to render")
-    runtime_env: dict[str, Any] = {
-        "env_vars": {
-            **JOB_ENV,
-            **job.spec.env_vars,
-            "MLFLOW_TRACKING_URI": context.tracking_uri,
-            "SLIPWAY_STORAGE": context.storage,
-            "SLIPWAY_JOB_ID": job.id,
-            "SLIPWAY_ATTEMPT": str(job.attempt.number),
-        }
+    spec, uris = job.spec, uris or {}
+    ours = {
+        "MLFLOW_TRACKING_URI": context.tracking_uri,
+        "SLIPWAY_STORAGE": context.storage,
+        "SLIPWAY_JOB_ID": job.id,
+        "SLIPWAY_ATTEMPT": str(job.attempt.number),
     }
-    if working_dir_uri:
-        runtime_env["working_dir"] = working_dir_uri
-    if job.spec.pip:
-        runtime_env["pip"] = list(job.spec.pip)
-    program = "jobs.sweep" if job.spec.kind == "sweep" else "jobs.train"
+    if isinstance(spec, CommandSpec):
+        runtime_env = _fetched(spec, uris)
+        theirs = _tracked(job) | (runtime_env.get("env_vars") or {}) | spec.env_vars
+        entrypoint, driver = spec.entrypoint, _driver(spec, catalog)
+    else:
+        runtime_env, theirs, driver = {}, spec.env_vars, {}
+        program = "jobs.sweep" if spec.kind == "sweep" else "jobs.train"
+        entrypoint = f"python -m {program} --spec {shlex.quote(spec.model_dump_json())}"
+    runtime_env["env_vars"] = {**JOB_ENV, **theirs, **ours}
+    if spec.working_dir and spec.working_dir in uris:
+        runtime_env["working_dir"] = uris[spec.working_dir]
+    if spec.pip:
+        runtime_env["pip"] = list(spec.pip)
     return RayJobRequest(
         submission_id=job.submission_id,
-        entrypoint=f"python -m {program} --spec {shlex.quote(job.spec.model_dump_json())}",
+        entrypoint=entrypoint,
         runtime_env=runtime_env,
-        metadata={"slipway_job": job.id, "slipway_tier": job.spec.tier, "slipway_spec": digest(job.spec)},
+        metadata={"slipway_job": job.id, "slipway_tier": spec.tier, "slipway_spec": digest(spec)},
+        driver=driver,
     )
+
+
+def _fetched(spec: CommandSpec, uris: Mapping[str, str]) -> dict[str, Any]:
+    """Give a command's runtime environment, with the URI of each package in the place of its name."""
+    places = {name: uris[package] for name, package in spec.packages.items() if package in uris}
+    found: dict[str, Any] = dict(spec.runtime_env)
+    if found.get("working_dir") in places:
+        found["working_dir"] = places[found["working_dir"]]
+    if modules := found.get("py_modules"):
+        found["py_modules"] = [places.get(module, module) for module in modules]
+    return found
+
+
+def _tracked(job: Job) -> dict[str, str]:
+    """Give the variables by which MLflow puts a command's runs into the job's experiment, and marks whose they are."""
+    marks = {"slipway.job_id": job.id, "slipway.attempt": str(len(job.attempts))}
+    return {"MLFLOW_EXPERIMENT_NAME": job.spec.experiment, "MLFLOW_RUN_CONTEXT": json.dumps(marks)}
+
+
+def _driver(spec: CommandSpec, catalog: Catalog) -> dict[str, Any]:
+    """Say where a command runs: it is a user's code, so on a worker, and on one of a group that it is charged for."""
+    groups = [group.name for group in eligible(catalog, spec.driver)]
+    return {
+        "entrypoint_num_cpus": spec.driver.cpus_per_worker,
+        "entrypoint_num_gpus": spec.driver.gpus_per_worker,
+        **({"entrypoint_memory": spec.driver_memory} if spec.driver_memory else {}),
+        "entrypoint_label_selector": {"ray.io/node-group": f"in({','.join(groups)})"},
+    }
 
 
 def served_model(

@@ -5,7 +5,7 @@ own errors become `TemporaryError` (away: try again) or `PermanentError` (refuse
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -104,6 +104,8 @@ class RayJobRequest:
     entrypoint: str
     runtime_env: Mapping[str, Any]
     metadata: Mapping[str, str]
+    driver: Mapping[str, Any] = field(default_factory=dict)
+    """Ray's `entrypoint_…` fields, which say where the driver runs; empty: on the head."""
     manifest: Mapping[str, Any] | None = None
     """The RayJob to create, where the attempt gets a cluster of its own."""
 
@@ -188,12 +190,25 @@ class Storage(Protocol):
         """Read a kept output; None when there is none."""
         ...
 
-    def add_package(self, chunks: Iterable[bytes], limit_bytes: int) -> str:
+    def add_package(self, chunks: Iterable[bytes], limit_bytes: int, reserved: Collection[str] = ()) -> str:
         """Store a working directory's zip and give its name, `package:{sha256}`.
 
+        Args:
+            chunks: the zip as it arrives.
+            limit_bytes: its largest size.
+            reserved: names that nothing at its top level may have.
+
         Raises:
-            InvalidRequest: it is too large, no zip, or would hide the platform's own packages.
+            InvalidRequest: it is too large, no zip, or holds what it may not.
         """
+        ...
+
+    def name_package(self, team: str, name: str, package: str) -> None:
+        """Let a package have a name within a team, in the place of what had it. Raises InvalidRequest for a path."""
+        ...
+
+    def named_package(self, team: str, name: str) -> str | None:
+        """Give the package that has a name within a team; None when none has. Raises InvalidRequest for a path."""
         ...
 
     def package_uri(self, package: str) -> str | None:

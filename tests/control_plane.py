@@ -22,7 +22,15 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
-from platform_app.specs import AttemptReport, ClusterChoice, SweepSpec, TrainSpec, load_catalog, report_path
+from platform_app.specs import (
+    AttemptReport,
+    ClusterChoice,
+    CommandSpec,
+    SweepSpec,
+    TrainSpec,
+    load_catalog,
+    report_path,
+)
 from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeRunner, FakeSigns
 
 
@@ -37,6 +45,11 @@ def sweep_spec(**fields) -> SweepSpec:
     return SweepSpec(
         **{"kind": "sweep", "name": "sweep", "workload": "jobs.workloads.digits:make", "space": space, **fields}
     )
+
+
+def command_spec(**fields) -> CommandSpec:
+    """Give a command that holds one CPU, but for the fields given."""
+    return CommandSpec(**{"kind": "command", "name": "mine", "entrypoint": "python train.py", **fields})
 
 
 def a_zip(name: str = "mine.py") -> bytes:

@@ -38,6 +38,7 @@ class RayJobs:
             "submission_id": request.submission_id,
             "runtime_env": dict(request.runtime_env),
             "metadata": dict(request.metadata),
+            **request.driver,
         }
         answer = self._send("POST", "/api/jobs/", json=body)
         if answer.is_success or self._send("GET", f"/api/jobs/{request.submission_id}").is_success:

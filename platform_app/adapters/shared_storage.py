@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.specs import AttemptReport, Grant, grant_path, report_path, run_dir
 
-_OURS = frozenset({"platform_app", "jobs", "serve"})
+_BESIDE = ".slipway"
+"""An empty file that is put beside the folders of a zip that holds nothing but folders."""
 _PACKAGE = re.compile(r"^package:([0-9a-f]{64})$")
 
 
@@ -51,7 +52,7 @@ class SharedStorage:
         with _there():
             return path.read_text(encoding="utf-8") if path.exists() else None
 
-    def add_package(self, chunks: Iterable[bytes], limit_bytes: int) -> str:
+    def add_package(self, chunks: Iterable[bytes], limit_bytes: int, reserved: Collection[str] = ()) -> str:
         """Store a zip under the SHA-256 of its bytes; the same zip twice is stored once."""
         folder = Path(self._root) / "packages"
         digest, size = hashlib.sha256(), 0
@@ -65,7 +66,7 @@ class SharedStorage:
                 digest.update(chunk)
                 aside.write(chunk)
             aside.flush()
-            _check_zip(aside.name)
+            _prepare_zip(aside.name, reserved)
             os.fsync(aside.fileno())
             name = digest.hexdigest()
             # A hard link appears whole at once and outlives the temporary name.
@@ -79,6 +80,23 @@ class SharedStorage:
         match = _PACKAGE.match(package)
         path = Path(self._root) / "packages" / f"{match[1]}.zip" if match else None
         return path.as_uri() if path and path.exists() else None
+
+    def name_package(self, team: str, name: str, package: str) -> None:
+        """Write what the name stands for into a file of that name, in the team's own folder."""
+        with _there():
+            _write_whole(self._named_path(team, name), package)
+
+    def named_package(self, team: str, name: str) -> str | None:
+        """Read what a team's name stands for."""
+        path = self._named_path(team, name)
+        with _there():
+            return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def _named_path(self, team: str, name: str) -> Path:
+        path = Path(self._root) / "packages" / team / name
+        if path.name != name or path.parent.name != team or name in ("", ".", ".."):
+            raise _refused(f"not a file name: {name!r}")
+        return path
 
     def _log_path(self, job_id: str, attempt: int) -> Path:
         return Path(run_dir(self._root, job_id)) / f"attempt-{attempt}.log"
@@ -104,7 +122,8 @@ def _there() -> Iterator[None]:
         raise TemporaryError(f"the shared storage cannot be used: {error.strerror or error}") from error
 
 
-def _check_zip(path: str) -> None:
+def _prepare_zip(path: str, reserved: Collection[str]) -> None:
+    """Refuse a zip that cannot be used, and see to it that it is unpacked as it was packed."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -112,8 +131,12 @@ def _check_zip(path: str) -> None:
         raise _refused("the body is not a zip file") from error
     if any(name.startswith("/") or ".." in Path(name).parts for name in names):
         raise _refused("the zip holds paths that lead outside of it")
-    if hidden := sorted(_OURS & {Path(name).parts[0].removesuffix(".py") for name in names}):
+    if hidden := sorted({*reserved} & {Path(name).parts[0].removesuffix(".py") for name in names}):
         raise _refused(f"top-level {', '.join(hidden)} would hide the platform's own package: rename it")
+    if all("/" in name for name in names):
+        # Ray drops the only folder of what it fetches by `file://`; a file beside it keeps it.
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_BESIDE, b"")
 
 
 def _refused(message: str) -> InvalidRequest:

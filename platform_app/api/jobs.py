@@ -50,6 +50,15 @@ _EXAMPLES: dict[str, Example] = {
             "registered_model": "digits",
         },
     },
+    "command": {
+        "summary": "Any command, which asks Ray for two GPUs",
+        "value": {
+            "kind": "command",
+            "name": "script",
+            "entrypoint": "python train.py",
+            "workers": {"num_workers": 2, "gpus_per_worker": 1},
+        },
+    },
 }
 
 
@@ -85,7 +94,7 @@ def submit_job(
 def list_jobs(
     services: Use,
     state: Annotated[list[JobState], Query(description="Only jobs in one of these states.")] = [],  # noqa: B006  # FastAPI copies it
-    kind: Annotated[str | None, Query(description="Only `train` or `sweep`.")] = None,
+    kind: Annotated[str | None, Query(description="Only `train`, `sweep` or `command`.")] = None,
     name: Annotated[str | None, Query(description="Only jobs with this name.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,

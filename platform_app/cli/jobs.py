@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from platform_app.cli.output import ago, coloured, complaints, console, metrics_text, print_json, print_table
 from platform_app.client import Platform
 from platform_app.domain.job import JobState
+from platform_app.specs import CommandSpec
 from platform_app.views import JobView, PlanView
 
 app = typer.Typer()
@@ -60,7 +61,7 @@ def submit(
 @app.command("jobs")
 def list_jobs(
     state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
-    kind: Annotated[str | None, typer.Option(help="train or sweep.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, sweep or command.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: JsonFlag = False,
@@ -99,7 +100,7 @@ def show_job(job_id: JobId, as_json: JsonFlag = False) -> None:
         console.print(f"  [yellow]warning[/]: {escape(warning)}")
     if job.mlflow_run_id:
         console.print(f"MLflow run {job.mlflow_run_id}")
-    if job.model_version:
+    if job.model_version and not isinstance(job.spec, CommandSpec):
         console.print(f"made version {job.model_version} of model {job.spec.registered_model}")
 
 
@@ -185,7 +186,7 @@ def _show_end(platform: Platform, job: JobView) -> None:
             console.rule("end of its output")
             console.out(tail[-1], highlight=False)
         console.print(f"Next: [bold]slipway logs {job.id}[/] for all of it.")
-    elif job.model_version:
+    elif job.model_version and not isinstance(job.spec, CommandSpec):
         model = job.spec.registered_model
         console.print(f"Next: [bold]slipway promote {model} {job.model_version}[/] and [bold]slipway deploy {model}[/]")
     elif job.kind == "sweep":

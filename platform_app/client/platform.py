@@ -15,7 +15,7 @@ from platform_app.client.packaging import packed
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
-from platform_app.specs import DeploymentSpec, PromotionSpec, SweepSpec, TrainSpec
+from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Spec
 from platform_app.views import (
     ClusterView,
     DeploymentView,
@@ -29,7 +29,7 @@ from platform_app.views import (
     TrialView,
 )
 
-SpecLike = TrainSpec | SweepSpec | Mapping[str, Any] | str | Path
+SpecLike = AnyJobSpec | Mapping[str, Any] | str | Path
 """A spec, its fields, or the path of a YAML file that holds them."""
 
 _POLL_SECONDS = 1.0
@@ -270,7 +270,7 @@ class Platform:
 
 
 def _fields(spec: SpecLike) -> dict[str, Any]:
-    if isinstance(spec, (TrainSpec, SweepSpec)):
+    if isinstance(spec, Spec):
         return spec.model_dump(mode="json")
     if isinstance(spec, Mapping):
         fields = spec

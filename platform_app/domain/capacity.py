@@ -5,15 +5,16 @@ cluster worker.
 """
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_app.errors import FieldProblem
 from platform_app.specs import (
+    AnyJobSpec,
     Catalog,
+    CommandSpec,
     Market,
     MarketPolicy,
     SweepSpec,
-    TrainSpec,
     WorkerGroup,
     WorkerResources,
 )
@@ -30,6 +31,8 @@ class Demand:
     """Workers that it would use if it had them."""
     together: int = 1
     """Workers that come and go together: those of one trial of a sweep."""
+    driver: WorkerResources | None = None
+    """What it holds beside its workers: a command that asks Ray for workers runs on one itself."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Share:
 
     group: str
     training_workers: int
+    """0 for the share of its driver."""
     cluster_workers: float
     """Cluster workers of the group that they occupy; a fraction where several share one."""
 
@@ -45,16 +49,19 @@ class Share:
 Placement = tuple[Share, ...]
 
 
-def demand(spec: TrainSpec | SweepSpec) -> Demand:
+def demand(spec: AnyJobSpec) -> Demand:
     """Say what a job needs at one time."""
     if isinstance(spec, SweepSpec):
         each = spec.resources.max_workers
         at_once = min(spec.search.max_concurrent, spec.num_trials)
         return Demand(spec.resources, at_least=each, at_most=at_once * each, together=each)
+    if isinstance(spec, CommandSpec):
+        driver = spec.driver if spec.workers else None
+        return Demand(spec.resources, spec.resources.min_workers, spec.resources.max_workers, driver=driver)
     return Demand(spec.resources, at_least=spec.resources.min_workers, at_most=spec.resources.max_workers)
 
 
-def is_elastic(spec: TrainSpec | SweepSpec) -> bool:
+def is_elastic(spec: AnyJobSpec) -> bool:
     """Say whether a run may change its number of workers while it runs."""
     return spec.resources.is_elastic
 
@@ -100,6 +107,11 @@ def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placemen
     Returns:
         Where its workers go: as many as fit, `need.at_most` at the most; None when not even `need.at_least` fit.
     """
+    beside = _driver(need.driver, catalog, used) if need.driver else ()
+    if beside is None:
+        return None
+    used = dict(used)
+    add(beside, used)
     rooms = []
     for group in eligible(catalog, need.per_worker):
         each = slots_per_worker(group, need.per_worker)
@@ -108,7 +120,7 @@ def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placemen
     missing = room - room % need.together
     if missing < need.at_least:
         return None
-    shares: list[Share] = []
+    shares = [*beside]
     for name, each, slots in rooms:
         if take := min(missing, slots):
             shares.append(Share(name, take, take / each))
@@ -116,25 +128,43 @@ def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placemen
     return tuple(shares)
 
 
-def impossible(spec: TrainSpec | SweepSpec, catalog: Catalog) -> tuple[FieldProblem, ...]:
+def impossible(spec: AnyJobSpec, catalog: Catalog) -> tuple[FieldProblem, ...]:
     """Say why a job could never run on this catalog, even with every group empty; nothing when it could."""
     need = demand(spec)
+    if isinstance(spec, CommandSpec) and spec.driver_memory:
+        most_gib = max((group.memory_gib for group in eligible(catalog, spec.driver)), default=0)
+        if spec.driver_memory > most_gib * 2**30:
+            message = f"the largest worker has {most_gib:g} GiB; got {spec.driver_memory / 2**30:.3g} GiB"
+            return (FieldProblem("driver_memory", message),)
     if place(need, catalog, {}) is not None:
         return ()
-    allowed = [g for g in catalog.worker_groups if not _refusal(g, spec.resources)]
+    if not isinstance(spec, CommandSpec):
+        return _impossible("resources", need, catalog)
+    alone = _impossible("driver", Demand(spec.driver, at_least=1, at_most=1), catalog)
+    return alone or (_impossible("workers", need, catalog) if spec.workers else ())
+
+
+def _impossible(field: str, need: Demand, catalog: Catalog) -> tuple[FieldProblem, ...]:
+    wanted = need.per_worker
+    allowed = [group for group in catalog.worker_groups if not _refusal(group, wanted)]
     if not allowed:
-        refusals = "; ".join(f"{g.name}: {_refusal(g, spec.resources)}" for g in catalog.worker_groups)
-        field = "accelerator_type" if spec.resources.accelerator_type else "market"
-        return (FieldProblem(f"resources.{field}", f"no worker group has such workers ({refusals})"),)
-    if not eligible(catalog, spec.resources):
-        return _too_big_for_a_worker(spec.resources, allowed)
-    most = sum(g.max_workers * slots_per_worker(g, spec.resources) for g in eligible(catalog, spec.resources))
-    return (
-        FieldProblem(
-            "resources.num_workers",
-            f"at most {most} such workers can exist together ({_sizes(allowed)}); got {need.at_least}",
-        ),
-    )
+        refusals = "; ".join(f"{group.name}: {_refusal(group, wanted)}" for group in catalog.worker_groups)
+        which = "accelerator_type" if wanted.accelerator_type else "market"
+        return (FieldProblem(f"{field}.{which}", f"no worker group has such workers ({refusals})"),)
+    if not eligible(catalog, wanted):
+        return _too_big_for_a_worker(field, wanted, allowed)
+    most = sum(group.max_workers * slots_per_worker(group, wanted) for group in eligible(catalog, wanted))
+    if need.driver is None and most >= need.at_least:
+        return ()
+    beside = " beside its driver" if need.driver else ""
+    message = f"at most {most} such workers can exist together ({_sizes(allowed)}){beside}; got {need.at_least}"
+    return (FieldProblem(f"{field}.num_workers", message),)
+
+
+def _driver(held: WorkerResources, catalog: Catalog, used: Mapping[str, float]) -> Placement | None:
+    """Put a driver on the first group that has room for it."""
+    shares = place(Demand(held, at_least=1, at_most=1), catalog, used)
+    return shares and tuple(replace(share, training_workers=0) for share in shares)
 
 
 def price_per_hour(placement: Placement, catalog: Catalog) -> float:
@@ -157,16 +187,16 @@ def _refusal(group: WorkerGroup, per_worker: WorkerResources) -> str | None:
     return None
 
 
-def _too_big_for_a_worker(wanted: WorkerResources, groups: list[WorkerGroup]) -> tuple[FieldProblem, ...]:
+def _too_big_for_a_worker(field: str, wanted: WorkerResources, groups: list[WorkerGroup]) -> tuple[FieldProblem, ...]:
     most_gpus = max(group.gpus for group in groups)
     most_cpus = max(group.cpus for group in groups if group.gpus >= min(wanted.gpus_per_worker, most_gpus))
     problems = []
     if wanted.gpus_per_worker > most_gpus:
         message = f"the largest worker has {most_gpus} GPUs ({_sizes(groups)}); got {wanted.gpus_per_worker:g}"
-        problems.append(FieldProblem("resources.gpus_per_worker", message))
+        problems.append(FieldProblem(f"{field}.gpus_per_worker", message))
     if wanted.cpus_per_worker > most_cpus:
         message = f"the largest worker has {most_cpus} CPUs ({_sizes(groups)}); got {wanted.cpus_per_worker:g}"
-        problems.append(FieldProblem("resources.cpus_per_worker", message))
+        problems.append(FieldProblem(f"{field}.cpus_per_worker", message))
     return tuple(problems)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from platform_app.specs import SweepSpec, TrainSpec
+from platform_app.specs import AnyJobSpec
 
 
 class JobState(StrEnum):
@@ -62,6 +62,8 @@ class Reason(StrEnum):
     DRIVER_LOST = "driver-lost"
     """Its driver was killed: by a machine short of memory, or by hand."""
     SUBMISSION_REFUSED = "submission-refused"
+    RUNTIME_ENV_FAILED = "runtime-env-failed"
+    """Ray could not make the environment that it asks for: a requirement, or the working directory."""
     IMPORT_FAILED = "import-failed"
     METRIC_MISSING = "metric-missing"
     USER_CODE_FAILED = "user-code-failed"
@@ -120,7 +122,7 @@ class Job:
 
     id: str
     """`{name}-{6 characters}`: DNS-1035, at most 43 characters."""
-    spec: TrainSpec | SweepSpec
+    spec: AnyJobSpec
     created_at: datetime
     state: JobState = JobState.QUEUED
     reason: Reason | None = None

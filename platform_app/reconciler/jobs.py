@@ -11,7 +11,7 @@ from platform_app.domain.capacity import is_elastic, size
 from platform_app.domain.elastic import grants
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.errors import PermanentError, TemporaryError
-from platform_app.launch import LaunchContext
+from platform_app.launch import LaunchContext, packages
 from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage, WaitingSigns
 from platform_app.reconciler.isolation import isolated
 from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, step, told
@@ -187,12 +187,9 @@ class JobPass:
     def _submit(self, job: Job) -> None:
         if job.attempt and job.attempt.granted_workers:
             self._storage.grant(job.id, Grant(num_workers=job.attempt.granted_workers))
-        package = job.spec.working_dir
-        uri = self._storage.package_uri(package) if package else None
         try:
-            if package and uri is None:
-                raise PermanentError(f"its working directory {package} is gone: upload it and submit again")
-            self._runners[job.spec.cluster].submit(attempt_request(job, self._context, self._catalog, uri))
+            uris = {package: self._package_uri(package) for package in packages(job.spec)}
+            self._runners[job.spec.cluster].submit(attempt_request(job, self._context, self._catalog, uris))
         except PermanentError as error:
             self._end(job, Ending(Reason.SUBMISSION_REFUSED, str(error)))
         except TemporaryError as error:
@@ -201,6 +198,12 @@ class JobPass:
             self._tell(job, f"waits: {error}")
         else:
             self._submit_after.pop(job.id, None)
+
+    def _package_uri(self, package: str) -> str:
+        uri = self._storage.package_uri(package)
+        if uri is None:
+            raise PermanentError(f"its working directory {package} is gone: upload it and submit again")
+        return uri
 
     def _explain(self, held: Sequence[Job]) -> None:
         """Say of dedicated jobs what holds them up: their whole cluster, or some of its workers."""

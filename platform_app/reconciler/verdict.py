@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.ports import RayJobObservation, RayJobStatus
-from platform_app.specs import AttemptReport
+from platform_app.specs import AttemptReport, CommandSpec
 
 LOST_CLUSTERS = 10
 """Clusters that a job may lose before something about the job itself is suspected."""
@@ -16,6 +16,10 @@ LOST_DRIVERS = 10
 _KILLED = re.compile(r"exit code (-9|137)\b|^Job supervisor actor died|^Unexpected error occurred")
 """How Ray tells of a driver that someone killed, or of the actor that looks after it: the kernel or Ray for want of
 memory, or someone by hand."""
+
+_EXITED = re.compile(r"Job entrypoint command failed with exit code -?\d+")
+"""How Ray begins to tell of a driver that ended by itself; the end of its output follows."""
+_NO_RUNTIME_ENV = "runtime_env setup failed"
 
 
 class Step(StrEnum):
@@ -96,6 +100,10 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
     if job.state is JobState.STOPPING or seen.status is RayJobStatus.STOPPED:
         asked = job.state is JobState.STOPPING
         return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
+    if seen.message.startswith(_NO_RUNTIME_ENV):
+        return Ending(Reason.RUNTIME_ENV_FAILED, seen.message)
+    if isinstance(job.spec, CommandSpec) and (exited := _EXITED.match(seen.message)):
+        return Ending(Reason.USER_CODE_FAILED, exited[0])
     if report and report.cause:
         return Ending(Reason(report.cause.value), report.message)
     if seen.cause is Reason.CLUSTER_LOST:

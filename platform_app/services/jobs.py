@@ -9,10 +9,10 @@ from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.domain.preflight import preflight
 from platform_app.domain.validation import nearest
 from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound, TemporaryError
-from platform_app.launch import LaunchContext
+from platform_app.launch import LaunchContext, packages
 from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage
 from platform_app.services.guarded import again_when_stale
-from platform_app.specs import AttemptReport, Catalog, ClusterChoice, SweepSpec, TrainSpec, digest
+from platform_app.specs import AnyJobSpec, AttemptReport, Catalog, ClusterChoice, digest
 from platform_app.views import EventView, JobView, Page, PlanView, ShareView, TrialView
 
 _LONGEST_ENTRYPOINT = 120_000
@@ -54,7 +54,7 @@ class Jobs:
         self._clock = clock
         self._new_id = new_id
 
-    def submit(self, spec: TrainSpec | SweepSpec, idempotency_key: str | None = None) -> JobView:
+    def submit(self, spec: AnyJobSpec, idempotency_key: str | None = None) -> JobView:
         """Store a job to be run; the same key and spec again give the job that is stored.
 
         Raises:
@@ -70,7 +70,7 @@ class Jobs:
             )
         return self._view(stored)
 
-    def plan(self, spec: TrainSpec | SweepSpec) -> PlanView:
+    def plan(self, spec: AnyJobSpec) -> PlanView:
         """Say what a submission would run, where and for how much. Raises InvalidRequest as `submit`."""
         request = self._rendered(Job(self._new_id(spec.name), spec, self._clock.now()))
         placement = capacity.place(capacity.demand(spec), self._catalog, {}) or ()
@@ -120,16 +120,18 @@ class Jobs:
     def _rendered(self, job: Job) -> RayJobRequest:
         """Give a queued job's first attempt as it would be sent. Raises InvalidRequest where it could never run."""
         spec = job.spec
-        package = self._storage.package_uri(spec.working_dir) if spec.working_dir else None
-        request = attempt_request(job.admitted(job.created_at), self._context, self._catalog, package)
+        uris = {package: self._storage.package_uri(package) for package in packages(spec)}
+        there = {package: uri for package, uri in uris.items() if uri}
+        request = attempt_request(job.admitted(job.created_at), self._context, self._catalog, there)
         problems = [*capacity.impossible(spec, self._catalog), *self._dedicated_problems(spec)]
         if request.manifest and not problems:
             problems += [FieldProblem(f"ray_job.{one.field}", one.message) for one in preflight(request.manifest)]
         tiers = [tier.name for tier in self._catalog.tiers]
         if spec.tier not in tiers:
             problems.append(FieldProblem("tier", f"no such tier: {spec.tier!r}{nearest(spec.tier, tiers)}"))
-        if spec.working_dir and package is None:
-            problems.append(FieldProblem("working_dir", "no such package here: upload it first (POST /v1/packages)"))
+        for package in packages(spec) - there.keys():
+            where = "working_dir" if package == spec.working_dir else "packages"
+            problems.append(FieldProblem(where, "no such package here: upload it first (POST /v1/packages)"))
         if (size := len(request.entrypoint.encode())) > _LONGEST_ENTRYPOINT:
             longest = max(type(spec).model_fields, key=lambda name: len(repr(getattr(spec, name))))
             message = f"the command line would have {size} bytes of at most {_LONGEST_ENTRYPOINT}: put data in files"
@@ -138,7 +140,7 @@ class Jobs:
             raise InvalidRequest(*problems)
         return request
 
-    def _dedicated_problems(self, spec: TrainSpec | SweepSpec) -> tuple[FieldProblem, ...]:
+    def _dedicated_problems(self, spec: AnyJobSpec) -> tuple[FieldProblem, ...]:
         if spec.cluster is not ClusterChoice.DEDICATED:
             return ()
         if self._context.dedicated is None:

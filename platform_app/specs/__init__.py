@@ -7,8 +7,10 @@ the serving application's builder. They import nothing of ours, and `jobs/` and 
 from platform_app.specs.base import Name, Spec, digest
 from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, Team, Tier, WorkerGroup, load_catalog
 from platform_app.specs.jobs import (
+    AnyJobSpec,
     Checkpointing,
     ClusterChoice,
+    CommandSpec,
     JobSpec,
     MarketPolicy,
     Objective,
@@ -33,12 +35,14 @@ from platform_app.specs.search import Asha, Dimension, Fifo, Search
 from platform_app.specs.serving import DeploymentSpec, PromotionSpec, ServedModel
 
 __all__ = [
+    "AnyJobSpec",
     "Asha",
     "AttemptReport",
     "AttemptStatus",
     "Catalog",
     "Checkpointing",
     "ClusterChoice",
+    "CommandSpec",
     "DeploymentSpec",
     "Dimension",
     "FailureCause",

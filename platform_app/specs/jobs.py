@@ -1,10 +1,10 @@
-"""What can be submitted: one training run, or a sweep of them. A discriminated union on `kind`."""
+"""What can be submitted: one training run, a sweep of them, or any command. A discriminated union on `kind`."""
 
 import math
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, TypeAdapter, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, field_validator, model_validator
 
 from platform_app.specs.base import ImportPath, Name, Spec
 from platform_app.specs.search import (
@@ -20,6 +20,8 @@ from platform_app.specs.search import (
 
 Package = Annotated[str, StringConstraints(pattern=r"^package:[0-9a-f]{64}$")]
 """An uploaded working directory, named by the SHA-256 of its zip."""
+
+V = TypeVar("V")
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")]
 
@@ -117,10 +119,25 @@ class Checkpointing(Spec):
     """Checkpoints in a row that may fail (a full disk, a filesystem that is away) before the job fails."""
 
 
-class _TrainingSpec(Spec):
-    """What a training run and a sweep share."""
+class _JobSpec(Spec):
+    """What all kinds of jobs share."""
 
     name: Name
+    tier: Name = "development"
+    cluster: ClusterChoice = ClusterChoice.SHARED
+    team: Name | None = None
+    """Whose job it is; one with `cluster: dedicated` runs in this team's namespace."""
+    experiment: str = Field(min_length=1, max_length=200, default="slipway")
+    """MLflow experiment."""
+    working_dir: Package | None = None
+    env_vars: dict[EnvName, str] = {}
+    pip: tuple[str, ...] = ()
+    """Requirements that Ray installs for this job on every worker."""
+
+
+class _TrainingSpec(_JobSpec):
+    """What a training run and a sweep share."""
+
     workload: ImportPath | None = None
     """`module:attr` of a function `config -> jobs.workload.Workload`; runs in the training worker."""
     config: dict[str, Scalar] = {}
@@ -137,23 +154,11 @@ class _TrainingSpec(Spec):
     """Times that the user's own code may fail and be tried again from the last checkpoint; preemptions do not count."""
     registered_model: Name | None = None
     """MLflow registered model to which the best checkpoint is added as a new version."""
-    tier: Name = "development"
-    cluster: ClusterChoice = ClusterChoice.SHARED
-    team: Name | None = None
-    """Whose job it is; one with `cluster: dedicated` runs in this team's namespace."""
-    experiment: str = Field(min_length=1, max_length=200, default="slipway")
-    """MLflow experiment."""
-    working_dir: Package | None = None
-    env_vars: dict[EnvName, str] = {}
-    pip: tuple[str, ...] = ()
-    """Requirements that Ray installs for this job on every worker."""
 
     @field_validator("env_vars")
     @classmethod
     def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
-        if reserved := sorted(name for name in value if name.startswith(("SLIPWAY_", "RAY_"))):
-            raise ValueError(f"names that begin with SLIPWAY_ or RAY_ are the platform's: {', '.join(reserved)}")
-        return value
+        return _without(value, "SLIPWAY_", "RAY_")
 
     @model_validator(mode="after")
     def _a_sample_for_every_worker(self) -> Self:
@@ -240,5 +245,69 @@ class SweepSpec(_TrainingSpec):
         return self.search.num_samples * points
 
 
-JobSpec = Annotated[TrainSpec | SweepSpec, Field(discriminator="kind")]
-job_spec_adapter: TypeAdapter[TrainSpec | SweepSpec] = TypeAdapter(JobSpec)
+class CommandSpec(_JobSpec):
+    """Any command, as `ray job submit -- python train.py` sends it: what it holds is what it declares here.
+
+    It runs on a worker of the cluster, never on the head, and is run again from its beginning after a preemption.
+    """
+
+    kind: Literal["command"]
+    cluster: Literal[ClusterChoice.SHARED] = ClusterChoice.SHARED
+    entrypoint: str = Field(min_length=1, max_length=100_000)
+    """A line for the shell, run in the working directory."""
+    driver: WorkerResources = WorkerResources(gpus_per_worker=0)
+    """What the command itself holds: one worker."""
+    driver_memory: int | None = Field(ge=1, default=None)
+    """Bytes that Ray sets aside for the command; absent: none."""
+    workers: WorkerResources | None = None
+    """What the command asks of Ray while it runs, for its tasks, actors and placement groups; absent: nothing."""
+    metadata: dict[str, str] = {}
+    """Kept with the job, and given back as it came."""
+    runtime_env: dict[str, JsonValue] = {}
+    """Ray's runtime environment, beside what `working_dir`, `env_vars` and `pip` say."""
+    packages: dict[str, Package] = {}
+    """What the `gcs://` names in `runtime_env` stood for when the job was submitted."""
+
+    @property
+    def resources(self) -> WorkerResources:
+        """What most of its workers hold: those that it asks for, else the command itself."""
+        return self.workers or self.driver
+
+    @field_validator("env_vars")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        return _without(value, "SLIPWAY_")
+
+    @field_validator("runtime_env")
+    @classmethod
+    def _variables_within(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if isinstance(variables := value.get("env_vars"), dict):
+            _without(variables, "SLIPWAY_")
+        return value
+
+    @field_validator("driver", "workers")
+    @classmethod
+    def _of_one_size(cls, value: WorkerResources | None) -> WorkerResources | None:
+        if value and value.is_elastic:
+            raise ValueError(
+                f"a command cannot be told to shrink: num_workers must be one number; got {value.num_workers}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_driver(self) -> Self:
+        if self.driver.num_workers != 1:
+            raise ValueError(f"driver.num_workers must be 1, for the command runs once; got {self.driver.num_workers}")
+        return self
+
+
+def _without(variables: dict[str, V], *ours: str) -> dict[str, V]:
+    """Give variables none of which has a name of the platform's. Raises ValueError."""
+    if reserved := sorted(name for name in variables if name.startswith(ours)):
+        raise ValueError(f"names that begin with {' or '.join(ours)} are the platform's: {', '.join(reserved)}")
+    return variables
+
+
+AnyJobSpec = TrainSpec | SweepSpec | CommandSpec
+JobSpec = Annotated[AnyJobSpec, Field(discriminator="kind")]
+job_spec_adapter: TypeAdapter[AnyJobSpec] = TypeAdapter(JobSpec)

@@ -15,6 +15,7 @@ from tests.control_plane import sweep_spec, train_spec
 CATALOG = load_catalog()
 DEDICATED = DedicatedContext(image="here/slipway:1", cuda_image="here/slipway-cuda:1")
 CONTEXT = LaunchContext(storage="/mnt/slipway", tracking_uri="http://mlflow", dedicated=DEDICATED)
+PACKAGE = f"package:{'0' * 64}"
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
@@ -43,8 +44,9 @@ def test_a_shared_job_has_no_manifest():
 
 
 def test_the_ray_job_inside_is_that_of_the_shared_cluster():
-    request = ray_job(a_job(), CONTEXT, "file:///package.zip")
-    spec = attempt_request(a_job(), CONTEXT, CATALOG, "file:///package.zip").manifest["spec"]
+    job = a_job(working_dir=PACKAGE)
+    request = ray_job(job, CONTEXT, CATALOG, {PACKAGE: "file:///package.zip"})
+    spec = attempt_request(job, CONTEXT, CATALOG, {PACKAGE: "file:///package.zip"}).manifest["spec"]
     assert spec["entrypoint"] == request.entrypoint
     assert yaml.safe_load(spec["runtimeEnvYAML"]) == request.runtime_env
     assert spec["metadata"] == request.metadata

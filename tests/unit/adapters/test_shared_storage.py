@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ray._private.runtime_env.packaging import get_top_level_dir_from_compressed_package
 
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.errors import InvalidRequest, TemporaryError
@@ -62,15 +63,42 @@ def test_the_same_zip_is_stored_once_under_its_digest(storage, tmp_path):
         (b"not a zip", "not a zip file"),
         (zipped(**{"../../etc/passwd": "x"}), "lead outside"),
         (zipped(**{"/etc/passwd": "x"}), "lead outside"),
-        (zipped(**{"jobs/mine.py": "x"}), "top-level jobs would hide"),
-        (zipped(**{"serve.py": "x"}), "top-level serve would hide"),
+        (zipped(**{"ours/mine.py": "x"}), "top-level ours would hide"),
+        (zipped(**{"ours.py": "x"}), "top-level ours would hide"),
         (zipped(a="x" * 20_000), "larger than the limit"),
     ],
 )
 def test_a_refused_package_says_why_and_leaves_nothing(storage, tmp_path, body, words):
     with pytest.raises(InvalidRequest, match=words):
-        storage.add_package([body], 10_000)
+        storage.add_package([body], 10_000, {"ours"})
     assert list((tmp_path / "packages").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "others", [(), ("README",), ("other/train.py",), ("__MACOSX/train.py",)], ids=["alone", "file", "folder", "mac"]
+)
+def test_ray_keeps_the_folders_of_a_package(storage, others):
+    body = zipped(**dict.fromkeys(("src/train.py", *others), "x"))
+    uri = storage.package_uri(storage.add_package([body], 10_000))
+    assert uri is not None
+    # What it gives here is what Ray would leave out.
+    assert get_top_level_dir_from_compressed_package(uri.removeprefix("file://")) is None
+
+
+def test_a_name_stands_for_what_was_named_last_and_only_within_its_team(storage):
+    assert storage.named_package("research", "_ray_pkg_1.zip") is None
+    for package in ("package:1", "package:2"):
+        storage.name_package("research", "_ray_pkg_1.zip", package)
+    assert storage.named_package("research", "_ray_pkg_1.zip") == "package:2"
+    assert storage.named_package("product", "_ray_pkg_1.zip") is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../research/x.zip", "/etc/passwd", "a/b.zip"])
+def test_a_name_that_is_a_path_is_refused(storage, name):
+    with pytest.raises(InvalidRequest, match="not a file name"):
+        storage.name_package("product", name, "package:1")
+    with pytest.raises(InvalidRequest, match="not a file name"):
+        storage.named_package("product", name)
 
 
 @pytest.mark.parametrize("name", ["package:" + "0" * 64, "package:../../x", "file:///etc/passwd", ""])
