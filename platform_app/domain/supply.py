@@ -9,7 +9,7 @@ from datetime import datetime
 
 from platform_app.domain.capacity import Placement, demand, eligible, place, price_per_hour, slots_per_worker
 from platform_app.domain.explain import Sign, Source
-from platform_app.specs import Catalog, MarketPolicy, SweepSpec, TrainSpec, WorkerGroup
+from platform_app.specs import AnyJobSpec, Catalog, MarketPolicy, WorkerGroup
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GroupCount:
 NONE = GroupCount(running=0, pending=0)
 
 
-def worker_signs(spec: TrainSpec | SweepSpec, catalog: Catalog, supplies: Mapping[str, GroupCount]) -> tuple[Sign, ...]:
+def worker_signs(spec: AnyJobSpec, catalog: Catalog, supplies: Mapping[str, GroupCount]) -> tuple[Sign, ...]:
     """Say whether workers come for a job that runs and lacks them.
 
     A group that has trouble is in nobody's way while another that would do is bringing workers: its trouble is told
@@ -81,7 +81,7 @@ class Option:
 
 
 def options(
-    spec: TrainSpec | SweepSpec, catalog: Catalog, used: Mapping[str, float], without: frozenset[str]
+    spec: AnyJobSpec, catalog: Catalog, used: Mapping[str, float], without: frozenset[str]
 ) -> tuple[Option, ...]:
     """Give what a job that waits could ask for instead, and would have room for now; the cheapest first.
 
