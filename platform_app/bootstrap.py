@@ -13,6 +13,7 @@ from platform_app.adapters.ray_serve import RayServing
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.app import create_app
 from platform_app.api.services import Services
+from platform_app.domain.team import Team
 from platform_app.launch import DedicatedContext, LaunchContext
 from platform_app.local.stock import MarketCluster
 from platform_app.ports import Clock, Cluster, JobRunner
@@ -24,13 +25,18 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
+from platform_app.services.teams import Teams
 from platform_app.settings import Settings
 from platform_app.specs import ClusterChoice, load_catalog
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to this release's schema; safe when several processes do it at once."""
+    """Bring the database to this release's schema, and to the catalog's teams; safe when several do it at once."""
     migrate_database(settings.database_url)
+    database, now = Database(settings.database_url), SystemClock().now()
+    for team in load_catalog(settings.catalog).teams:
+        database.teams.add(Team(team.name, now))
+    database.close()
 
 
 def reconciler(settings: Settings, holder: str) -> Reconciler:
@@ -51,7 +57,7 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
         RayServing(),
         MlflowRegistry(settings.tracking_uri),
         settings.tracking_uri,
-        settings.token_digests,
+        Teams(database.teams, settings.token_digests, clock).digests,
         clock,
     )
     return Reconciler(jobs, deployments, database.lease, holder, clock)
@@ -64,7 +70,7 @@ def api(settings: Settings) -> FastAPI:
     storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
     runners, missing = _runners(settings, kubernetes), lambda: database.missing(clock.now())
     services = Services(
-        jobs=Jobs(database.jobs, storage, registry, catalog, context, clock),
+        jobs=Jobs(database.jobs, database.teams, storage, registry, catalog, context, clock),
         explain=Explain(
             database.jobs, runners, storage, catalog, cluster, clock, missing, _signs(settings, kubernetes, clock)
         ),
@@ -72,10 +78,11 @@ def api(settings: Settings) -> FastAPI:
         models=Models(registry),
         deployments=Deployments(database.deployments, registry, clock),
         packages=Packages(storage, settings.package_limit_bytes),
+        teams=Teams(database.teams, settings.token_digests, clock),
         cluster=lambda: cluster_view(catalog, cluster),
         missing=missing,
     )
-    return create_app(services, settings.token_digests)
+    return create_app(services)
 
 
 def _context(settings: Settings) -> LaunchContext:

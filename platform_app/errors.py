@@ -5,7 +5,8 @@ SlipwayError
 ├── NotFound             there is no such thing, for this caller
 ├── Conflict             it contradicts what is there
 │   └── StaleWrite       someone else changed the row since it was read
-├── Unauthenticated      no token, or one that is not known
+├── Unauthenticated      no token, or one that is not known, has expired or was revoked
+├── Forbidden            the token's role or team is not enough for it
 ├── TemporaryError       an outside system is away; trying again later can help
 └── PermanentError       an outside system refused; trying again cannot help
 """
@@ -58,9 +59,15 @@ class StaleWrite(Conflict):
 
 
 class Unauthenticated(SlipwayError):
-    """The request carries no token, or one that is not known."""
+    """The request carries no token, or one that is not known, has expired or was revoked."""
 
     code = "unauthenticated"
+
+
+class Forbidden(SlipwayError):
+    """Whoever asks is known, and may not do this."""
+
+    code = "forbidden"
 
 
 class TemporaryError(SlipwayError):

@@ -14,7 +14,8 @@ from platform_app.domain.deployment import Deployment
 from platform_app.domain.explain import Sign
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.domain.supply import GroupCount
-from platform_app.specs import AttemptReport, Grant, ServedModel
+from platform_app.domain.team import AuditEntry, Team, Token
+from platform_app.specs import AttemptReport, Grant, Quota, ServedModel
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
 
@@ -34,13 +35,14 @@ class JobFilter:
     """Empty: all."""
     kind: str | None = None
     name: str | None = None
+    team: str | None = None
 
 
 class JobStore(Protocol):
     """Jobs with their attempts and events: the ledger."""
 
     def add(self, job: Job, events: Iterable[Event]) -> Job:
-        """Store a new job, or give the stored one that has the same idempotency key (its spec may differ)."""
+        """Store a new job, or give its team's stored one with the same idempotency key (its spec may differ)."""
         ...
 
     def get(self, job_id: str) -> Job | None:
@@ -85,6 +87,46 @@ class DeploymentStore(Protocol):
 
     def delete(self, name: str) -> None:
         """Forget one that is DELETING; nothing happens when it is gone already, or was wanted again meanwhile."""
+        ...
+
+
+class TeamStore(Protocol):
+    """Teams, their tokens, and the audit log."""
+
+    def teams(self) -> Sequence[Team]:
+        """Read all teams, by name."""
+        ...
+
+    def add(self, team: Team) -> None:
+        """Store a team; nothing happens when there is one of this name."""
+        ...
+
+    def set_quota(self, name: str, quota: Quota) -> None:
+        """Replace a team's quota; nothing happens when there is no such team."""
+        ...
+
+    def tokens(self, team: str | None = None) -> Sequence[Token]:
+        """Read the tokens of a team, or all: also those that let nobody in any more; oldest first."""
+        ...
+
+    def add_token(self, token: Token) -> None:
+        """Store a token. Raises Conflict for a used id, NotFound where there is no such team."""
+        ...
+
+    def token_of(self, digest: str) -> Token | None:
+        """Read the token with a digest."""
+        ...
+
+    def revoke(self, token_id: str, now: datetime) -> Token | None:
+        """Revoke a token and give it; the first time counts. None where there is no such token."""
+        ...
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Append to the audit log."""
+        ...
+
+    def audited(self, team: str | None, limit: int, before: int | None = None) -> Sequence[tuple[int, AuditEntry]]:
+        """Read numbered entries, newest first: of one team's tokens, or all; only those numbered below `before`."""
         ...
 
 

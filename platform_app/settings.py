@@ -21,7 +21,8 @@ class Settings(BaseSettings):
     tracking_uri: str
     """MLflow, as reached from the cluster."""
     token_digests: tuple[str, ...] = Field(min_length=1)
-    """SHA-256 (hexadecimal) of each API token, as a JSON list."""
+    """SHA-256 (hexadecimal) of the first admins' tokens, as a JSON list; they let in whatever becomes of the database.
+    Every other token is made by `slipway tokens add`."""
     ray_dashboard_url: str = "http://127.0.0.1:8265"
     http_host: str = "127.0.0.1"
     """What Serve listens on; `0.0.0.0` in a pod."""

@@ -10,7 +10,18 @@ from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.explain import Source
 from platform_app.domain.goodput import goodput
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
-from platform_app.specs import AttemptReport, DeploymentSpec, Interruption, JobSpec, Market, Progress, digest
+from platform_app.domain.team import AuditEntry, Team, Token
+from platform_app.specs import (
+    AttemptReport,
+    DeploymentSpec,
+    Interruption,
+    JobSpec,
+    Market,
+    Progress,
+    Quota,
+    Role,
+    digest,
+)
 
 T = TypeVar("T")
 
@@ -51,6 +62,8 @@ class AttemptView(View):
     message: str
     granted_workers: int | None = None
     """Training workers that an elastic run may have."""
+    preempted_for: str | None = None
+    """The job that it makes room for, once it has been told to go."""
 
     @classmethod
     def of(cls, job: Job, attempt: Attempt) -> "AttemptView":
@@ -64,6 +77,7 @@ class JobView(View):
     id: str
     name: str
     kind: str
+    team: str
     tier: str
     state: JobState
     reason: Reason | None
@@ -95,6 +109,7 @@ class JobView(View):
             id=job.id,
             name=job.spec.name,
             kind=job.spec.kind,
+            team=job.team,
             tier=job.spec.tier,
             state=job.state,
             reason=job.reason,
@@ -218,6 +233,68 @@ class TrialView(View):
     metrics: dict[str, float]
     started_at: datetime
     ended_at: datetime | None = None
+
+
+class TeamView(View):
+    """A team."""
+
+    name: str
+    quota: Quota
+    created_at: datetime
+
+    @classmethod
+    def of(cls, team: Team) -> "TeamView":
+        """Show a team."""
+        return cls(**vars(team))
+
+
+class TokenView(View):
+    """What is known of a token: everything but itself."""
+
+    id: str
+    name: str
+    team: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    is_valid: bool
+    """Whether it lets anybody in now."""
+
+    @classmethod
+    def of(cls, token: Token, now: datetime) -> "TokenView":
+        """Show a token as it is now."""
+        return cls(**vars(token), is_valid=token.refusal(now) is None)
+
+
+class NewTokenView(View):
+    """A token that was just made."""
+
+    token: str
+    """The token itself: this answer is the only place where it is ever told."""
+    of: TokenView
+
+
+class AuditView(View):
+    """Something that was changed, or that someone was not allowed to change: who, what, when."""
+
+    at: datetime
+    team: str
+    """Of who did it, as is `token`."""
+    token: str
+    action: str
+    """The operation, as `/openapi.json` names it."""
+    path: str
+    """What it was done to."""
+    detail: str
+    """What came of it."""
+    status: int
+    """HTTP status of the answer; 403 where it was refused."""
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> "AuditView":
+        """Show an entry."""
+        return cls(**vars(entry))
 
 
 class ModelView(View):

@@ -12,6 +12,7 @@ from platform_app.adapters.database import Database
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.services import Services
 from platform_app.domain.job import Job
+from platform_app.domain.team import DEFAULT_TEAM, Principal, Team, token_digest
 from platform_app.launch import DedicatedContext, LaunchContext
 from platform_app.ports import JobStore, RayJobStatus
 from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
@@ -22,16 +23,22 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
+from platform_app.services.teams import Teams
 from platform_app.specs import (
     AttemptReport,
     ClusterChoice,
     CommandSpec,
+    Role,
     SweepSpec,
     TrainSpec,
     load_catalog,
     report_path,
 )
 from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeRunner, FakeSigns
+
+TOKEN = "a-token"
+"""An admin's, of the settings."""
+ADMIN = Principal(DEFAULT_TEAM, Role.ADMIN, "of-the-settings")
 
 
 def train_spec(**fields) -> TrainSpec:
@@ -91,16 +98,20 @@ class ControlPlane:
         dedicated = DedicatedContext(image="slipway:0", cuda_image="slipway-cuda:0")
         self.context = LaunchContext(storage=self.root, tracking_uri="http://mlflow", dedicated=dedicated)
         numbers = itertools.count(1)
+        self.teams = Teams(self.database.teams, [token_digest(TOKEN)], self.clock)
+        for team in self.catalog.teams:
+            self.database.teams.add(Team(team.name, self.clock.now()))
         self.jobs = Jobs(
             self.store,
+            self.database.teams,
             self.storage,
             self.registry,
             self.catalog,
             self.context,
             self.clock,
             new_id=lambda name: f"{name}-{next(numbers):06}",
-        )
-        self.logs = Logs(self.store, self.runners, self.storage, sleep=self._sleep)
+        ).of(ADMIN)
+        self.logs = Logs(self.store, self.runners, self.storage, sleep=self._sleep).of(ADMIN)
         self.models = Models(self.registry)
         self.deployments = Deployments(self.database.deployments, self.registry, self.clock)
         self.reconciler = self.new_reconciler("first")
@@ -119,6 +130,7 @@ class ControlPlane:
             models=self.models,
             deployments=self.deployments,
             packages=Packages(self.storage, limit_bytes=100_000),
+            teams=self.teams,
             cluster=partial(cluster_view, self.catalog, self.cluster),
             missing=lambda: self.database.missing(self.clock.now()),
         )
@@ -134,13 +146,13 @@ class ControlPlane:
             self.clock,
             lambda: self.database.missing(self.clock.now()),
             self.signs,
-        )
+        ).of(ADMIN)
 
     def new_reconciler(self, holder: str) -> Reconciler:
         """Start a control plane's reconciler, as a new process would."""
         jobs = JobPass(self.store, self.runners, self.storage, self.catalog, self.context, self.clock, self.signs)
         deployments = DeploymentPass(
-            self.database.deployments, self.serving, self.registry, "http://mlflow", ("0" * 64,), self.clock
+            self.database.deployments, self.serving, self.registry, "http://mlflow", self.teams.digests, self.clock
         )
         return Reconciler(jobs, deployments, self.database.lease, holder, self.clock)
 

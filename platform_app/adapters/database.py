@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from platform_app.adapters.deployment_store import SqlDeploymentStore
 from platform_app.adapters.job_store import SqlJobStore
 from platform_app.adapters.tables import leases
+from platform_app.adapters.team_store import SqlTeamStore
 from platform_app.adapters.transactions import transaction
 from platform_app.errors import TemporaryError
 
@@ -66,6 +67,7 @@ class Database:
         self._engine = connect(url)
         self.jobs = SqlJobStore(self._engine)
         self.deployments = SqlDeploymentStore(self._engine)
+        self.teams = SqlTeamStore(self._engine)
         self.lease = SqlLease(self._engine)
 
     def missing(self, now: datetime) -> Sequence[str]:
@@ -104,6 +106,9 @@ def migrate(url: str) -> None:
         TemporaryError: the database does not answer.
     """
     engine = connect(url)
+    if engine.dialect.name == "sqlite":
+        # A step that alters a table replaces it; those that point at it must not be asked meanwhile.
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = OFF"))
     try:
         with transaction(engine) as connection:
             connection.exec_driver_sql(_LOCK[engine.dialect.name])

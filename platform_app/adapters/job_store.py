@@ -22,7 +22,7 @@ from platform_app.adapters.tables import (
 )
 from platform_app.adapters.transactions import transaction
 from platform_app.domain.job import TERMINAL, Event, Job, JobState
-from platform_app.errors import Conflict, FieldProblem, InvalidRequest, StaleWrite
+from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound, StaleWrite
 from platform_app.ports import JobFilter
 
 _LIVE = [state for state in JobState if state not in TERMINAL]
@@ -39,16 +39,23 @@ class SqlJobStore:
         """Live jobs as last read. A version counts every write, so a row of the same version is the same job."""
 
     def add(self, job: Job, happened: Iterable[Event]) -> Job:
-        """Store a new job, or give the stored one with the same idempotency key. Raises Conflict for a used id."""
+        """Store a new job, or give its team's stored one with the same idempotency key.
+
+        Raises:
+            Conflict: the id is used.
+            NotFound: there is no such team.
+        """
         try:
             with transaction(self._engine) as connection:
                 connection.execute(insert(jobs).values(job_row(job)))
                 _append(connection, job.id, happened)
         except IntegrityError as error:
-            stored = self._with_key(job.idempotency_key) if job.idempotency_key else None
-            if stored is None:
+            stored = self._with_key(job.team, job.idempotency_key) if job.idempotency_key else None
+            if stored is not None:
+                return stored
+            if self.get(job.id):
                 raise Conflict(f"there is a job {job.id} already") from error
-            return stored
+            raise NotFound(f"there is no team {job.team!r}") from error
         return job
 
     def get(self, job_id: str) -> Job | None:
@@ -105,9 +112,10 @@ class SqlJobStore:
             rows = connection.execute(select(events).where(events.c.job_id == job_id).order_by(events.c.id))
             return [event_of(row) for row in rows.mappings()]
 
-    def _with_key(self, key: str) -> Job | None:
+    def _with_key(self, team: str, key: str) -> Job | None:
         with transaction(self._engine) as connection:
-            found = connection.scalar(select(jobs.c.id).where(jobs.c.idempotency_key == key))
+            its = and_(jobs.c.team == team, jobs.c.idempotency_key == key)
+            found = connection.scalar(select(jobs.c.id).where(its))
             return _read(connection, [found]).get(found) if found else None
 
 
@@ -142,7 +150,7 @@ def _append(connection: Connection, job_id: str, happened: Iterable[Event]) -> N
 
 
 def _equalities(wanted: JobFilter) -> tuple[tuple[ColumnElement[str], str | None], ...]:
-    return (jobs.c.kind, wanted.kind), (jobs.c.name, wanted.name)
+    return (jobs.c.kind, wanted.kind), (jobs.c.name, wanted.name), (jobs.c.team, wanted.team)
 
 
 def _after(created_at: datetime, job_id: str) -> ColumnElement[bool]:

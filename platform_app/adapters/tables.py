@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -21,11 +22,13 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
-from platform_app.specs import DeploymentSpec, job_spec_adapter
+from platform_app.domain.team import AuditEntry, Team, Token
+from platform_app.specs import DeploymentSpec, Quota, Role, job_spec_adapter
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -65,6 +68,7 @@ jobs = Table(
     Column("id", String(64), primary_key=True),
     Column("name", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
+    Column("team", ForeignKey("teams.name"), nullable=False),
     Column("spec", Text, nullable=False),
     Column("state", String(32), nullable=False),
     Column("reason", String(64)),
@@ -72,13 +76,15 @@ jobs = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("idempotency_key", String(255), unique=True),
+    Column("idempotency_key", String(255)),
     Column("version", Integer, nullable=False),
+    UniqueConstraint("team", "idempotency_key"),
     # A page is a range of one of these, whatever the table's size.
     Index(None, "created_at", "id"),
     Index(None, "state", "created_at", "id"),
     Index(None, "kind", "created_at", "id"),
     Index(None, "name", "created_at", "id"),
+    Index(None, "team", "created_at", "id"),
 )
 
 attempts = Table(
@@ -92,6 +98,7 @@ attempts = Table(
     Column("reason", String(64)),
     Column("message", Text, nullable=False),
     Column("granted_workers", Integer),
+    Column("preempted_for", String(64)),
 )
 
 events = Table(
@@ -120,6 +127,43 @@ deployments = Table(
     Column("version", Integer, nullable=False),
 )
 
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("quota", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used", Float, nullable=False, server_default="0"),
+    Column("used_at", UtcDateTime),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("team", ForeignKey("teams.name"), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("team", String(64), nullable=False),
+    Column("token", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Index(None, "team", "id"),
+)
+
 leases = Table(
     "leases",
     metadata,
@@ -135,6 +179,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "id": job.id,
         "name": job.spec.name,
         "kind": job.spec.kind,
+        "team": job.team,
         "spec": job.spec.model_dump_json(),
         "state": job.state,
         "reason": job.reason,
@@ -194,3 +239,18 @@ def deployment_of(row: RowMapping) -> Deployment:
     """Read a deployment from its row."""
     spec = DeploymentSpec.model_validate_json(row["spec"])
     return Deployment(**{**row, "spec": spec, "state": DeploymentState(row["state"])})
+
+
+def team_of(row: RowMapping) -> Team:
+    """Read a team from its row."""
+    return Team(row["name"], row["created_at"], Quota.model_validate_json(row["quota"]))
+
+
+def token_of(row: RowMapping) -> Token:
+    """Read a token from its row."""
+    return Token(**{**row, "role": Role(row["role"])})
+
+
+def audit_entry_of(row: RowMapping) -> AuditEntry:
+    """Read an entry of the audit log from its row."""
+    return AuditEntry(**{name: value for name, value in row.items() if name != "id"})

@@ -1,17 +1,16 @@
 """The FastAPI app: routers, errors, security and the API's description."""
 
-from collections.abc import Collection
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Security
+from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from platform_app.api import deployments, inference, jobs, models, platform
-from platform_app.api.middleware import Authentication, BodyLimit, Failsafe
+from platform_app.api import deployments, inference, jobs, models, platform, teams
+from platform_app.api.middleware import Audit, Authentication, BodyLimit, Failsafe
 from platform_app.api.problems import ProblemView, documented, install
-from platform_app.api.services import Services
+from platform_app.api.services import Services, changes_need_a_member
 
 _JSON_LIMIT = 2**20
 """Bytes; a spec is a few thousand."""
@@ -19,21 +18,19 @@ _JSON_LIMIT = 2**20
 _DESCRIPTION = """\
 Submit Ray Train jobs and Ray Tune sweeps, follow them, promote models and serve them.
 
-Every route but health needs `Authorization: Bearer TOKEN` (or Ray's `X-Ray-Authorization`). What goes wrong is told as
-`application/problem+json` (RFC 9457) with a stable `code`, and `errors` that name the fields.
+Every route but health needs `Authorization: Bearer TOKEN` (or Ray's `X-Ray-Authorization`). A token is a team's and has
+a role: a viewer looks at what is the team's, a member changes it, an admin sees all and keeps teams and tokens.
+
+What goes wrong is told as `application/problem+json` (RFC 9457) with a stable `code`, and `errors` that name the
+fields.
 """
 
 # For the description alone: `Authentication` refuses before a route is looked for.
 _bearer = Security(HTTPBearer(auto_error=False, description="A token of this platform."))
 
 
-def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
-    """Build the API.
-
-    Args:
-        services: the use cases behind it.
-        token_digests: SHA-256 (hexadecimal) of the tokens that are let in.
-    """
+def create_app(services: Services) -> FastAPI:
+    """Build the API over the use cases behind it."""
     app = FastAPI(
         title="Slipway",
         version=version("slipway"),
@@ -44,21 +41,23 @@ def create_app(services: Services, token_digests: Collection[str]) -> FastAPI:
     )
     app.state.services = services
     install(app)
-    for router in (jobs.router, models.router, deployments.router, inference.router, platform.router):
+    problems = (HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+    for router in (jobs.router, models.router, deployments.router, teams.router, platform.router):
         app.include_router(
             router,
-            dependencies=[_bearer],
-            responses=documented(
-                HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
-            ),
+            dependencies=[_bearer, Depends(changes_need_a_member)],
+            responses=documented(*problems, HTTPStatus.FORBIDDEN),
         )
+    # A prediction changes nothing.
+    app.include_router(inference.router, dependencies=[_bearer], responses=documented(*problems))
     app.include_router(inference.health)
     app.include_router(platform.health)
     # Each wraps those before it: the failsafe is the outermost.
     app.add_middleware(
         BodyLimit, limit_bytes=_JSON_LIMIT, limits={platform.PACKAGES_PATH: services.packages.limit_bytes}
     )
-    app.add_middleware(Authentication, token_digests=token_digests)
+    app.add_middleware(Audit, write=services.teams.audit)
+    app.add_middleware(Authentication, authenticate=services.teams.authenticate)
     app.add_middleware(Failsafe)
     _describe_problems(app)
     return app

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 
 from platform_app.api.problems import documented
-from platform_app.api.services import Use
+from platform_app.api.services import Noted, Use
 from platform_app.specs import DeploymentSpec, Name
 from platform_app.views import DeploymentView
 
@@ -19,9 +19,10 @@ _EXAMPLE = {"model": "digits", "alias": "champion", "min_replicas": 1, "max_repl
 
 @router.put("/{name}", summary="Create or replace a deployment")
 def put_deployment(
-    name: DeploymentName, spec: Annotated[DeploymentSpec, Body(examples=[_EXAMPLE])], services: Use
+    name: DeploymentName, spec: Annotated[DeploymentSpec, Body(examples=[_EXAMPLE])], services: Use, note: Noted
 ) -> DeploymentView:
     """Say what should serve; it is READY when it does."""
+    note.detail = f"{spec.model}@{spec.alias}"
     return services.deployments.put(name, spec)
 
 

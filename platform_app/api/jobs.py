@@ -10,7 +10,7 @@ from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
 from platform_app.api.problems import documented
-from platform_app.api.services import Use
+from platform_app.api.services import Noted, Use
 from platform_app.domain.job import JobState
 from platform_app.ports import JobFilter
 from platform_app.specs import JobSpec
@@ -75,6 +75,7 @@ def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=_EXAMPLES)],
     services: Use,
     response: Response,
+    note: Noted,
     idempotency_key: Annotated[
         str | None,
         Header(min_length=1, max_length=255, description="Sending the same key and job again gives the first job."),
@@ -83,9 +84,11 @@ def submit_job(
 ) -> JobView | PlanView:
     """Store a job and answer at once; it starts when there is room for it."""
     if dry_run:
+        note.is_change = False
         response.status_code = HTTPStatus.OK
         return services.jobs.plan(spec)
     job = services.jobs.submit(spec, idempotency_key)
+    note.detail = job.id
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -96,11 +99,12 @@ def list_jobs(
     state: Annotated[list[JobState], Query(description="Only jobs in one of these states.")] = [],  # noqa: B006  # FastAPI copies it
     kind: Annotated[str | None, Query(description="Only `train`, `sweep` or `command`.")] = None,
     name: Annotated[str | None, Query(description="Only jobs with this name.")] = None,
+    team: Annotated[str | None, Query(description="Only this team's jobs; an admin sees all.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> Page[JobView]:
-    """Give a page of jobs, newest first."""
-    return services.jobs.list(JobFilter(frozenset(state), kind, name), limit, cursor)
+    """Give a page of the team's jobs, newest first; an admin sees those of all teams."""
+    return services.jobs.list(JobFilter(frozenset(state), kind, name, team), limit, cursor)
 
 
 @router.get("/{job_id}", summary="Show a job", responses=_NOT_FOUND)

@@ -1,17 +1,18 @@
 """What every request passes before and around the routes, as plain ASGI: it never buffers a stream."""
 
-import hashlib
-import hmac
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from platform_app.api.problems import of_error, problem
-from platform_app.errors import Unauthenticated
+from platform_app.api.services import Note
+from platform_app.domain.team import NOBODY, Principal
+from platform_app.errors import SlipwayError
 
 _log = logging.getLogger(__name__)
 
@@ -50,33 +51,80 @@ class Failsafe:
 
 
 class Authentication:
-    """Lets a request pass that carries a known token; looks before anything of the request is read."""
+    """Finds out who is asking, and refuses whoever is not known; looks before anything of the request is read."""
 
-    def __init__(self, app: ASGIApp, token_digests: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, authenticate: Callable[[Collection[str]], Principal]) -> None:
         """Wrap an app.
 
         Args:
             app: what to protect.
-            token_digests: SHA-256 of the known tokens, as hexadecimal digits.
+            authenticate: says who asks with one of these tokens, and raises `SlipwayError` for nobody.
         """
         self._app = app
-        self._known = tuple(digest.lower().encode() for digest in token_digests)
+        self._authenticate = authenticate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or _path(scope) in OPEN_PATHS or self._is_known(Headers(scope=scope)):
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        error = Unauthenticated("send a token of this platform: the header Authorization: Bearer TOKEN")
-        await of_error(error)(scope, receive, send)
+        principal = NOBODY
+        if _path(scope) not in OPEN_PATHS:
+            given = [value.partition(" ") for name in _TOKEN_HEADERS for value in Headers(scope=scope).getlist(name)]
+            tokens = [token.strip() for scheme, _, token in given if scheme.lower() == "bearer"]
+            try:
+                principal = await run_in_threadpool(self._authenticate, tokens)
+            except SlipwayError as error:
+                await _refuse(error, scope, receive, send)
+                return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
-        given = [value.partition(" ") for name in _TOKEN_HEADERS for value in headers.getlist(name)]
-        tokens = [token.strip() for scheme, _, token in given if scheme.lower() == "bearer"]
-        digests = [hashlib.sha256(token.encode()).hexdigest().encode() for token in tokens]
-        # Every pair is compared, each in constant time, so that how long it takes tells nothing.
-        matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._known]
-        return any(matches)
+
+class Audit:
+    """Writes down who has changed what, before whoever asked is told that it is done.
+
+    It looks at methods and answers alone, so that no route can be forgotten.
+    """
+
+    def __init__(self, app: ASGIApp, write: Callable[[Principal, str, str, str, int], None]) -> None:
+        """Wrap an app, inside `Authentication`.
+
+        Args:
+            app: what makes the changes.
+            write: takes who, the operation's name, the path, what came of it, and the answer's status.
+        """
+        self._app = app
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        note = scope["state"]["note"] = Note()
+
+        async def written(message: Message) -> None:
+            if message["type"] == "http.response.start" and note.is_change and _is_told_of(message["status"]):
+                action = getattr(scope.get("route"), "name", "")
+                what = (action, _path(scope), note.detail, message["status"])
+                await run_in_threadpool(self._write, scope["state"]["principal"], *what)
+            await send(message)
+
+        looks = scope.get("method", "GET") in ("GET", "HEAD", "OPTIONS")
+        await self._app(scope, receive, send if looks else written)
+
+
+def _is_told_of(status: int) -> bool:
+    return status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.FORBIDDEN
+
+
+async def _refuse(error: SlipwayError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await of_error(error)(scope, receive, send)
+    else:
+        # A websocket that is closed before it was accepted is answered with 403 by the server.
+        await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:120]})
 
 
 class BodyLimit:

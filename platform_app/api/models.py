@@ -5,7 +5,8 @@ from http import HTTPStatus
 from fastapi import APIRouter
 
 from platform_app.api.problems import documented
-from platform_app.api.services import Use
+from platform_app.api.services import Noted, Use
+from platform_app.services.models import CHAMPION
 from platform_app.specs import PromotionSpec
 from platform_app.views import ModelVersionView, ModelView
 
@@ -31,9 +32,11 @@ def list_model_versions(model: str, services: Use) -> list[ModelVersionView]:
     summary="Promote a version",
     responses=_NOT_FOUND,
 )
-def promote_model(model: str, services: Use, spec: PromotionSpec | None = None) -> ModelView:
+def promote_model(model: str, services: Use, note: Noted, spec: PromotionSpec | None = None) -> ModelView:
     """Make a version (the newest without a body) the champion; the old champion is kept as `previous`."""
-    return services.models.promote(model, spec.version if spec else None)
+    promoted = services.models.promote(model, spec.version if spec else None)
+    note.detail = f"champion is version {promoted.aliases[CHAMPION]}"
+    return promoted
 
 
 @router.post(
@@ -41,6 +44,8 @@ def promote_model(model: str, services: Use, spec: PromotionSpec | None = None) 
     summary="Go back to the previous champion",
     responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def rollback_model(model: str, services: Use) -> ModelView:
+def rollback_model(model: str, services: Use, note: Noted) -> ModelView:
     """Make the previous champion the champion again."""
-    return services.models.rollback(model)
+    rolled_back = services.models.rollback(model)
+    note.detail = f"champion is version {rolled_back.aliases[CHAMPION]}"
+    return rolled_back

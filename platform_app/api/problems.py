@@ -15,6 +15,7 @@ from platform_app.domain.validation import field_problems
 from platform_app.errors import (
     Conflict,
     FieldProblem,
+    Forbidden,
     InvalidRequest,
     NotFound,
     PermanentError,
@@ -32,6 +33,7 @@ STATUS: Mapping[type[SlipwayError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
     TemporaryError: HTTPStatus.SERVICE_UNAVAILABLE,
     PermanentError: HTTPStatus.BAD_GATEWAY,
     SlipwayError: HTTPStatus.INTERNAL_SERVER_ERROR,

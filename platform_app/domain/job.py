@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from platform_app.domain.team import DEFAULT_TEAM
 from platform_app.specs import AnyJobSpec
 
 
@@ -114,6 +115,8 @@ class Attempt:
     message: str = ""
     granted_workers: int | None = None
     """Training workers that an elastic run may have; None where the spec alone says how many."""
+    preempted_for: str | None = None
+    """The job that it makes room for, once it has been told to go."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,11 @@ class Job:
     idempotency_key: str | None = None
     version: int = field(default=1)
     """Counts writes; the guard of every one."""
+
+    @property
+    def team(self) -> str:
+        """Whose it is, and who pays for it."""
+        return self.spec.team or DEFAULT_TEAM
 
     @property
     def attempt(self) -> Attempt | None:

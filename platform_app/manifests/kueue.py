@@ -4,7 +4,7 @@ from typing import Any
 
 from platform_app.manifests.names import GPU_TAINT, POOL_LABEL, SPOT_TAINT, gpu_resources, labels, memory
 from platform_app.manifests.teams import team_namespace
-from platform_app.specs import Catalog, Market, Team, WorkerGroup
+from platform_app.specs import Catalog, Market, TeamNamespace, WorkerGroup
 
 _API = "kueue.x-k8s.io/v1beta2"
 
@@ -35,7 +35,7 @@ def _flavor(group: WorkerGroup) -> dict[str, Any]:
     return {"apiVersion": _API, "kind": "ResourceFlavor", **_metadata(group.name), "spec": spec}
 
 
-def _cluster_queue(team: Team, catalog: Catalog) -> dict[str, Any]:
+def _cluster_queue(team: TeamNamespace, catalog: Catalog) -> dict[str, Any]:
     # Spot first: Kueue takes the first flavor that has room.
     groups = sorted(catalog.worker_groups, key=lambda group: -group.priority)
     spec = {
@@ -59,7 +59,7 @@ def _cluster_queue(team: Team, catalog: Catalog) -> dict[str, Any]:
     return {"apiVersion": _API, "kind": "ClusterQueue", **_metadata(team_namespace(team.name)), "spec": spec}
 
 
-def _quota(team: Team, group: WorkerGroup, catalog: Catalog) -> dict[str, Any]:
+def _quota(team: TeamNamespace, group: WorkerGroup, catalog: Catalog) -> dict[str, Any]:
     # Every flavor must list every resource, in the order of `coveredResources`.
     gpus = {
         resource: min(team.max_gpus, group.gpus * group.max_workers) if resource == group.gpu_resource else 0
@@ -69,7 +69,7 @@ def _quota(team: Team, group: WorkerGroup, catalog: Catalog) -> dict[str, Any]:
     return {"name": group.name, "resources": [{"name": name, "nominalQuota": most} for name, most in quotas.items()]}
 
 
-def _local_queue(team: Team) -> dict[str, Any]:
+def _local_queue(team: TeamNamespace) -> dict[str, Any]:
     namespace = team_namespace(team.name)
     return {
         "apiVersion": _API,

@@ -12,7 +12,7 @@ from platform_app.manifests.names import (
     labels,
     memory,
 )
-from platform_app.specs import Catalog, Team
+from platform_app.specs import Catalog, TeamNamespace
 
 COMPUTE_QUOTA = "compute"
 """Name of the quota of CPUs, memory and GPUs; the Kueue component removes it."""
@@ -26,7 +26,7 @@ def team_namespace(name: str) -> str:
     return f"team-{name}"
 
 
-def team_objects(team: Team, catalog: Catalog) -> list[dict[str, Any]]:
+def team_objects(team: TeamNamespace, catalog: Catalog) -> list[dict[str, Any]]:
     """Render a team's namespace and what is in it before the first job."""
     return [
         _namespace(team),
@@ -50,18 +50,18 @@ def storage_claim() -> dict[str, Any]:
     }
 
 
-def _namespace(team: Team) -> dict[str, Any]:
+def _namespace(team: TeamNamespace) -> dict[str, Any]:
     marks = {"slipway/team": team.name, "pod-security.kubernetes.io/enforce": "baseline"}
     metadata = {"name": team_namespace(team.name), "labels": labels("slipway", "team") | marks}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def _object(team: Team, api_version: str, kind: str, name: str, **body: Any) -> dict[str, Any]:
+def _object(team: TeamNamespace, api_version: str, kind: str, name: str, **body: Any) -> dict[str, Any]:
     metadata = {"name": name, "namespace": team_namespace(team.name), "labels": labels("slipway", "team")}
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
 
 
-def _compute(team: Team, catalog: Catalog) -> dict[str, str]:
+def _compute(team: TeamNamespace, catalog: Catalog) -> dict[str, str]:
     # A quota of an extended resource is known by `requests.` alone; `limits.nvidia.com/gpu` is accepted and never
     # enforced (`kubernetes/kubernetes:pkg/quota/v1/evaluator/core/pods.go`, isExtendedResourceNameForQuota).
     gpus = {f"requests.{resource}": str(team.max_gpus) for resource in gpu_resources(catalog)}
@@ -69,7 +69,7 @@ def _compute(team: Team, catalog: Catalog) -> dict[str, str]:
     return {"requests.cpu": cpus, "requests.memory": gib, "limits.cpu": cpus, "limits.memory": gib, **gpus}
 
 
-def _jobs(team: Team) -> dict[str, str]:
+def _jobs(team: TeamNamespace) -> dict[str, str]:
     # Not `pods`, which heads, submitters and cleanups count against as well. A retry makes a cluster of its own.
     count = str(team.max_jobs)
     return {"count/rayjobs.ray.io": count, "count/rayclusters.ray.io": count}

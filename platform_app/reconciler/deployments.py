@@ -25,7 +25,7 @@ class DeploymentPass:
         serving: ModelServing,
         registry: ModelRegistry,
         tracking_uri: str,
-        token_digests: tuple[str, ...],
+        token_digests: Callable[[], tuple[str, ...]],
         clock: Clock,
     ) -> None:
         self._store = store
@@ -77,7 +77,7 @@ class DeploymentPass:
         if version is None:
             self._record(deployment, DeploymentState.FAILED, trouble)
             return
-        model = served_model(deployment, version, self._tracking_uri, self._token_digests)
+        model = served_model(deployment, version, self._tracking_uri, self._token_digests())
         refused, why = self._refused.get(deployment.name, (None, ""))
         if refused == digest(model):
             self._record(deployment, DeploymentState.FAILED, why)

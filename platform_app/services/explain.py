@@ -21,7 +21,7 @@ from platform_app.domain.symptoms import (
 from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
 from platform_app.errors import TemporaryError
 from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, WaitingSigns
-from platform_app.services.jobs import stored_job
+from platform_app.services.asked import Asked
 from platform_app.specs import AttemptReport, Catalog, ClusterChoice
 from platform_app.views import ExplanationView, OptionView, ReasonView, SignView, WaitView
 
@@ -32,7 +32,7 @@ _COULD_BE_HAD_ELSEWHERE = (Source.ADMISSION, Source.WORKERS)
 """Who speaks of a want of room: other ways to ask may help then."""
 
 
-class Explain:
+class Explain(Asked):
     """The use case of `GET /v1/jobs/{id}/explain`."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Explain:
             missing: what keeps the platform from being ready, a sentence each.
             signs: what is known of clusters that are made for a job; None without Kubernetes.
         """
-        self._store = store
+        super().__init__(store)
         self._runners = runners
         self._storage = storage
         self._catalog = catalog
@@ -69,7 +69,7 @@ class Explain:
 
     def explain(self, job_id: str) -> ExplanationView:
         """Explain a job. Raises NotFound."""
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         counts: Mapping[str, GroupCount] = {}
         signs: list[Sign] = []
         if not job.state.is_terminal:

@@ -2,15 +2,17 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from platform_app.dedicated import attempt_request
 from platform_app.domain import capacity
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.domain.preflight import preflight
 from platform_app.domain.validation import nearest
-from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound, TemporaryError
+from platform_app.errors import Conflict, FieldProblem, Forbidden, InvalidRequest, TemporaryError
 from platform_app.launch import LaunchContext, packages
-from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage
+from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage, TeamStore
+from platform_app.services.asked import Asked
 from platform_app.services.guarded import again_when_stale
 from platform_app.specs import AnyJobSpec, AttemptReport, Catalog, ClusterChoice, digest
 from platform_app.views import EventView, JobView, Page, PlanView, ShareView, TrialView
@@ -25,20 +27,13 @@ def new_job_id(name: str) -> str:
     return f"{name}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
 
 
-def stored_job(store: JobStore, job_id: str) -> Job:
-    """Read a job that someone asks for. Raises NotFound."""
-    job = store.get(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id!r}: see GET /v1/jobs")
-    return job
-
-
-class Jobs:
+class Jobs(Asked):
     """The use cases of jobs."""
 
     def __init__(
         self,
         store: JobStore,
+        teams: TeamStore,
         storage: Storage,
         registry: ModelRegistry,
         catalog: Catalog,
@@ -46,7 +41,8 @@ class Jobs:
         clock: Clock,
         new_id: Callable[[str], str] = new_job_id,
     ) -> None:
-        self._store = store
+        super().__init__(store)
+        self._teams = teams
         self._storage = storage
         self._registry = registry
         self._catalog = catalog
@@ -60,10 +56,12 @@ class Jobs:
         Raises:
             InvalidRequest: it could never run; names the fields.
             Conflict: the key was used for another spec.
+            Forbidden: it names another team than the caller's.
         """
+        spec = self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, self._clock.now(), idempotency_key=idempotency_key)
         self._rendered(job)
-        stored = self._store.add(job, [Event(job.created_at, JobState.QUEUED, "submitted")])
+        stored = self._store.add(job, [Event(job.created_at, JobState.QUEUED, f"submitted by {self._caller}")])
         if digest(stored.spec) != digest(spec):
             raise Conflict(
                 f"Idempotency-Key {idempotency_key!r} was used for {stored.id}, which has another spec: take a new key"
@@ -71,7 +69,8 @@ class Jobs:
         return self._view(stored)
 
     def plan(self, spec: AnyJobSpec) -> PlanView:
-        """Say what a submission would run, where and for how much. Raises InvalidRequest as `submit`."""
+        """Say what a submission would run, where and for how much. Raises InvalidRequest and Forbidden as `submit`."""
+        spec = self._with_team(spec)
         request = self._rendered(Job(self._new_id(spec.name), spec, self._clock.now()))
         placement = capacity.place(capacity.demand(spec), self._catalog, {}) or ()
         return PlanView(
@@ -87,27 +86,35 @@ class Jobs:
 
     def get(self, job_id: str) -> JobView:
         """Show one job. Raises NotFound."""
-        return self._view(stored_job(self._store, job_id))
+        return self._view(self._stored(job_id))
 
     def list(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> Page[JobView]:
-        """Show a page of jobs, newest first. Raises InvalidRequest for a cursor that is not ours."""
+        """Show a page of the caller's team's jobs, newest first; an admin sees those of all teams.
+
+        Raises:
+            InvalidRequest: the cursor is not ours.
+        """
+        if not self._caller.is_admin:
+            if wanted.team not in (None, self._caller.team):
+                return Page[JobView](items=())
+            wanted = replace(wanted, team=self._caller.team)
         jobs, following = self._store.list(wanted, limit, cursor)
         return Page[JobView](items=tuple(self._view(job) for job in jobs), next_cursor=following)
 
     def events(self, job_id: str) -> Sequence[EventView]:
         """Show what happened to a job, oldest first. Raises NotFound."""
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         return [EventView.of(event) for event in self._store.events(job.id)]
 
     def trials(self, job_id: str) -> Sequence[TrialView]:
         """Show a sweep's trials, oldest first; a training run has none. Raises NotFound."""
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         return self._registry.trials(job.spec.experiment, job.id) if job.spec.kind == "sweep" else []
 
     @again_when_stale
     def stop(self, job_id: str) -> JobView:
         """Ask a job to stop and give it as it is; a second time changes nothing. Raises NotFound."""
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         if job.state.is_terminal or job.state is JobState.STOPPING:
             return self._view(job)
         now = self._clock.now()
@@ -117,13 +124,26 @@ class Jobs:
             stopped = job.moved(JobState.STOPPING, now, "was asked to stop")
         return self._view(self._store.save(stopped, [Event(now, stopped.state, stopped.message)]))
 
+    def _with_team(self, spec: AnyJobSpec) -> AnyJobSpec:
+        """Give a spec with its team: the caller's, or the one that an admin names."""
+        team = spec.team or self._caller.team
+        if team != self._caller.team and not self._caller.is_admin:
+            message = f"this token is team {self._caller.team}'s and submits for no other: leave team out"
+            raise Forbidden(f"team {team}: {message}")
+        return spec.model_copy(update={"team": team})
+
     def _rendered(self, job: Job) -> RayJobRequest:
         """Give a queued job's first attempt as it would be sent. Raises InvalidRequest where it could never run."""
         spec = job.spec
         uris = {package: self._storage.package_uri(package) for package in packages(spec)}
         there = {package: uri for package, uri in uris.items() if uri}
         request = attempt_request(job.admitted(job.created_at), self._context, self._catalog, there)
-        problems = [*capacity.impossible(spec, self._catalog), *self._dedicated_problems(spec)]
+        teams = [team.name for team in self._teams.teams()]
+        problems = [*capacity.impossible(spec, self._catalog)]
+        if job.team in teams:
+            problems += self._dedicated_problems(spec)
+        else:
+            problems.append(FieldProblem("team", f"no such team: {job.team!r}{nearest(job.team, teams)}"))
         if request.manifest and not problems:
             problems += [FieldProblem(f"ray_job.{one.field}", one.message) for one in preflight(request.manifest)]
         tiers = [tier.name for tier in self._catalog.tiers]
@@ -147,11 +167,9 @@ class Jobs:
             message = "this platform has no Kubernetes for a cluster of its own: take shared"
             return (FieldProblem("cluster", message),)
         teams = [team.name for team in self._catalog.teams]
-        if spec.team is None:
-            message = f"a dedicated job runs in its team's namespace: name the team{nearest('', teams)}"
-            return (FieldProblem("team", message),)
         if spec.team not in teams:
-            return (FieldProblem("team", f"no such team: {spec.team!r}{nearest(spec.team, teams)}"),)
+            message = f"a dedicated job runs in its team's namespace; {spec.team!r} has none{nearest(spec.team, teams)}"
+            return (FieldProblem("team", message),)
         return ()
 
     def _view(self, job: Job) -> JobView:

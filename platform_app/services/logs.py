@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from platform_app.errors import NotFound, TemporaryError
 from platform_app.ports import JobRunner, JobStore, Storage
-from platform_app.services.jobs import stored_job
+from platform_app.services.asked import Asked
 from platform_app.specs import ClusterChoice
 
 _PAUSE_SECONDS = 1.0
 
 
-class Logs:
+class Logs(Asked):
     """The use cases of logs."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Logs:
         storage: Storage,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._runners = runners
         self._storage = storage
         self._sleep = sleep
@@ -36,7 +36,7 @@ class Logs:
         Raises:
             NotFound: there is no such job, or it has no such attempt.
         """
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         newest = max(1, len(job.attempts))
         if wanted is not None and not 1 <= wanted <= newest:
             raise NotFound(f"{job_id} has no attempt {wanted}; the newest is {newest}")
@@ -84,10 +84,10 @@ class Logs:
 
     def _runner(self, job_id: str) -> JobRunner | None:
         """Give the runner of a job; None for a dedicated one that a platform without Kubernetes once ran."""
-        return self._runners.get(stored_job(self._store, job_id).spec.cluster)
+        return self._runners.get(self._stored(job_id).spec.cluster)
 
     def _is_over(self, job_id: str, number: int) -> bool:
-        job = stored_job(self._store, job_id)
+        job = self._stored(job_id)
         if number > len(job.attempts):
             return job.state.is_terminal
         return job.attempts[number - 1].ended_at is not None

@@ -5,7 +5,7 @@ the serving application's builder. They import nothing of ours, and `jobs/` and 
 """
 
 from platform_app.specs.base import Name, Spec, digest
-from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, Team, Tier, WorkerGroup, load_catalog
+from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, TeamNamespace, Tier, WorkerGroup, load_catalog
 from platform_app.specs.jobs import (
     AnyJobSpec,
     Checkpointing,
@@ -33,6 +33,7 @@ from platform_app.specs.report import (
 )
 from platform_app.specs.search import Asha, Dimension, Fifo, Search
 from platform_app.specs.serving import DeploymentSpec, PromotionSpec, ServedModel
+from platform_app.specs.teams import Quota, Role, TokenSpec
 
 __all__ = [
     "AnyJobSpec",
@@ -58,12 +59,15 @@ __all__ = [
     "Precision",
     "Progress",
     "PromotionSpec",
+    "Quota",
+    "Role",
     "Search",
     "ServedModel",
     "Spec",
     "SweepSpec",
-    "Team",
+    "TeamNamespace",
     "Tier",
+    "TokenSpec",
     "TrainSpec",
     "WorkerGroup",
     "WorkerResources",

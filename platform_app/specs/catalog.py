@@ -62,8 +62,11 @@ class Tier(Spec):
     priority: int
 
 
-class Team(Spec):
-    """A tenant's namespace on Kubernetes, and the most that its dedicated jobs may hold there together."""
+class TeamNamespace(Spec):
+    """A team's namespace on Kubernetes, and the most that Kubernetes lets its dedicated jobs hold there together.
+
+    The team itself, its quota in the platform's queue and its tokens are the database's (`domain.team`).
+    """
 
     name: Name
     max_gpus: int = Field(ge=0)
@@ -89,7 +92,7 @@ class KubernetesTimes(Spec):
 
 
 class Catalog(Spec):
-    """All worker groups, tiers and teams of one platform."""
+    """All worker groups, tiers and teams' namespaces of one platform."""
 
     worker_groups: tuple[WorkerGroup, ...] = Field(min_length=1)
     tiers: tuple[Tier, ...] = Field(min_length=1)
@@ -99,7 +102,8 @@ class Catalog(Spec):
     group would ever be in stock."""
     spot_retry_seconds: int = Field(ge=1, default=300)
     """How long a group that was set aside is asked only when no other will do; then it is preferred as before."""
-    teams: tuple[Team, ...] = ()
+    teams: tuple[TeamNamespace, ...] = ()
+    """Those that have a namespace of their own."""
     kubernetes: KubernetesTimes = KubernetesTimes()
 
     @model_validator(mode="after")

@@ -1,24 +1,22 @@
 """The API in front of a control plane, asked through its whole stack of middleware."""
 
-import hashlib
 import warnings
 
 import pytest
 
 from platform_app.api.app import create_app
+from tests.control_plane import TOKEN
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx2; httpx is what the platform's own client uses.
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
-TOKEN = "a-token"
-
 
 @pytest.fixture
 def anyone(plane):
     """Give a client without a token."""
-    app = create_app(plane.services, [hashlib.sha256(TOKEN.encode()).hexdigest()])
+    app = create_app(plane.services)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -1,6 +1,5 @@
 """A control plane behind real HTTP: uvicorn on a free port, in a thread."""
 
-import hashlib
 import socket
 import threading
 import time
@@ -10,14 +9,13 @@ import uvicorn
 
 from platform_app.api.app import create_app
 from platform_app.client import Platform
-
-TOKEN = "a-token"
+from tests.control_plane import TOKEN
 
 
 @pytest.fixture
 def url(plane):
     """Serve the control plane and give its URL."""
-    app = create_app(plane.services, [hashlib.sha256(TOKEN.encode()).hexdigest()])
+    app = create_app(plane.services)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))

@@ -21,7 +21,7 @@ def test_a_spec_is_taken_as_a_value_as_fields_and_as_a_file(platform, tmp_path, 
     path = tmp_path / "job.yaml"
     path.write_text("name: digits\nworkload: jobs.workloads.digits:make\n")
     job = platform.submit({"spec": TrainSpec(**FIELDS), "fields": FIELDS, "file": path}[form])
-    assert job.spec == TrainSpec(**FIELDS)
+    assert job.spec == TrainSpec(**FIELDS, team="default")
     assert platform.job(job.id) == job
 
 

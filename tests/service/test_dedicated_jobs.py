@@ -8,7 +8,7 @@ from platform_app.errors import InvalidRequest, TemporaryError
 from platform_app.ports import RayJobStatus
 from platform_app.services.jobs import Jobs
 from platform_app.specs import ClusterChoice
-from tests.control_plane import train_spec
+from tests.control_plane import ADMIN, train_spec
 
 DEDICATED = {"cluster": "dedicated", "team": "research"}
 
@@ -245,7 +245,9 @@ class TestSubmission:
 
     def test_without_kubernetes_says_what_to_take(self, plane):
         context = type(plane.context)(storage=plane.root, tracking_uri="http://mlflow")
-        jobs = Jobs(plane.store, plane.storage, plane.registry, plane.catalog, context, plane.clock)
+        jobs = Jobs(
+            plane.store, plane.database.teams, plane.storage, plane.registry, plane.catalog, context, plane.clock
+        ).of(ADMIN)
         with pytest.raises(InvalidRequest, match=r"cluster: this platform has no Kubernetes .* take shared"):
             jobs.submit(train_spec(**DEDICATED))
 

@@ -3,7 +3,7 @@
 from platform_app.adapters.kubernetes.api import KubernetesApi, Resource
 from platform_app.errors import TemporaryError
 from platform_app.manifests import team_objects
-from platform_app.specs import Catalog, Team
+from platform_app.specs import Catalog, TeamNamespace
 
 _PLURALS = {
     "Namespace": "namespaces",
@@ -15,7 +15,7 @@ _PLURALS = {
 }
 
 
-def apply_team(api: KubernetesApi, team: Team, catalog: Catalog) -> None:
+def apply_team(api: KubernetesApi, team: TeamNamespace, catalog: Catalog) -> None:
     """Make a team's namespace, quota and defaults be as the catalog says; the same again changes nothing.
 
     Raises:

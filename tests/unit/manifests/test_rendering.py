@@ -8,13 +8,13 @@ from platform_app.manifests.__main__ import CATALOG, MANIFESTS
 from platform_app.manifests.kueue import kueue_objects
 from platform_app.manifests.nodes import node_pools
 from platform_app.manifests.tiers import priority_classes
-from platform_app.specs import Catalog, Market, Team, Tier, load_catalog
+from platform_app.specs import Catalog, Market, TeamNamespace, Tier, load_catalog
 
 BUILT_IN = load_catalog()
 SHARED = BUILT_IN.worker_groups[0].model_copy(update={"name": "gpu-shared", "gpu_resource": "nvidia.com/gpu.shared"})
 SLICED = BUILT_IN.worker_groups[1].model_copy(update={"name": "gpu-mig", "gpu_resource": "nvidia.com/mig-1g.10gb"})
 MIXED = BUILT_IN.model_copy(update={"worker_groups": (*BUILT_IN.worker_groups, SHARED, SLICED)})
-TEAM = Team(name="vision", max_gpus=3, max_cpus=8, max_memory_gib=64, max_jobs=5)
+TEAM = TeamNamespace(name="vision", max_gpus=3, max_cpus=8, max_memory_gib=64, max_jobs=5)
 
 
 def one(objects, kind, name=None):
