@@ -1,5 +1,7 @@
 """One model version as a Ray Serve application that answers the Open Inference Protocol v2.
 
+Every door, HTTP, gRPC or another replica, asks `ModelServer.answer` with a `Question` of bytes and gets an `Answer`.
+
 `build` is a typed builder, so a model is also served without the platform: by Serve's own configuration file, with
 `import_path: serve.app:build`, `route_prefix: /v2/models/{deployment}` and a `ServedModel` as `args`.
 """
@@ -8,139 +10,144 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version as installed_version
 
-import pydantic_core
-from fastapi import FastAPI, Request, Response
 from ray import serve as ray_serve
-from starlette.exceptions import HTTPException
 
 from platform_app.specs import ServedModel
-from serve import protocol
+from serve import grpc_wire, rest, rows
+from serve.batching import Batcher
+from serve.exchange import Answer, Headers, Question, Refusal, Wire
+from serve.http import HttpDoor
 from serve.model import LoadedModel, load_model
+from serve.protocol import InferenceRequest, ProtocolError, check, check_outputs
+from serve.warm_up import by_rows, warm_up
 
 _log = logging.getLogger("ray.serve")
-
-Answer = Callable[[Request], Awaitable[bytes]]
 
 DEPLOYMENT_NAME = "model"
 """Of the application's one Serve deployment."""
 
 
-class _Refusal(Exception):
-    """An answer that is not a success."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        self.status = status
-        super().__init__(message)
-
-
 class ModelServer:
-    """One replica: a loaded model behind the protocol's routes.
+    """One replica: a loaded model, asked through `answer` by every door.
 
-    Predictions run one after the other in a thread of their own: the event loop stays free to answer `ready`, torch's
-    threads are not oversubscribed, and models need not be thread-safe. More at once is what replicas are for.
+    Calls of the model run one after the other, so that models need not be thread-safe and torch's threads are not
+    oversubscribed; requests that wait share a call. More at once is what replicas are for.
     """
 
     def __init__(self, served: ServedModel, load: Callable[[ServedModel], LoadedModel] = load_model) -> None:
         self._deployment = served.deployment
         self._version = str(served.version)
-        self._headers = {"slipway-deployment": self._deployment, "slipway-model-version": self._version}
-        self._token_digests: tuple[str, ...] = ()
-        # A version that does not load fails here, so Serve never sends it a request.
+        self._headers: Headers = (
+            (b"slipway-deployment", self._deployment.encode()),
+            (b"slipway-model-version", self._version.encode()),
+        )
+        self._token_digests: tuple[bytes, ...] = ()
+        self._timeout = served.spec.request_timeout_seconds
+        self.max_body_bytes = int(served.spec.max_body_mib * 2**20)
+        # A version that does not load, or fails on its own example, fails here: Serve never sends it a request.
         self._model = load(served)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        seconds = warm_up(self._model, served.spec.batching)
+        self._batcher = Batcher(self._model.predict, served.spec.batching, by_rows(self._model.metadata), seconds)
 
     def __del__(self) -> None:
         """Serve calls it when the replica stops, after the last answer."""
-        if hasattr(self, "_model"):
+        if hasattr(self, "_batcher"):
+            self._batcher.close()
             self._model.close()
 
     def reconfigure(self, user_config: Mapping[str, Sequence[str]]) -> None:
         """Take the digests of the tokens that may ask; Serve calls it at the start and when they change."""
-        self._token_digests = tuple(user_config["token_digests"])
+        self._token_digests = tuple(digest.encode() for digest in user_config["token_digests"])
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Give the routes, relative to the application's prefix; Serve calls it once the model is loaded."""
-        app = FastAPI(openapi_url=None)
-        for prefix in ("", "/versions/{version}"):
-            app.add_api_route(prefix, self._endpoint(self._metadata), methods=["GET"])
-            app.add_api_route(f"{prefix}/infer", self._endpoint(self._infer), methods=["POST"])
-            # Open, as load balancers and probes expect.
-            app.add_api_route(f"{prefix}/ready", self._endpoint(self._ready, is_open=True), methods=["GET"])
-        app.add_exception_handler(HTTPException, self._no_such_route)
-        return app
+    def __serve_build_asgi_app__(self) -> HttpDoor:
+        """Give the routes; Serve calls it once the model is loaded."""
+        return HttpDoor(self)
 
-    def _endpoint(self, answer: Answer, is_open: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            try:
-                if not is_open:
-                    self._authenticate(request)
-                self._check_version(request)
-                return self._response(HTTPStatus.OK, await answer(request))
-            except _Refusal as refusal:
-                return self._error(refusal.status, str(refusal))
-            except protocol.ProtocolError as error:
-                return self._error(HTTPStatus.BAD_REQUEST, str(error))
+    async def answer(self, question: Question) -> Answer:
+        """Answer a question that was let in: what every door calls."""
+        return await self.answer_here(question)
 
-        return endpoint
+    async def answer_here(self, question: Question) -> Answer:
+        """Answer by this replica's own version."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                body, json_length = await self._predict(question)
+            return Answer(HTTPStatus.OK, body, json_length, headers=self._headers)
+        except Refusal as refusal:
+            return Answer(refusal.status, error=str(refusal), headers=self._headers)
+        except ProtocolError as error:
+            return Answer(HTTPStatus.BAD_REQUEST, error=str(error), headers=self._headers)
+        except TimeoutError:
+            message = f"the model took longer than {self._timeout:g} s"
+            return Answer(HTTPStatus.GATEWAY_TIMEOUT, error=message, headers=self._headers)
 
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = hashlib.sha256(token.strip().encode()).hexdigest()
+    async def _predict(self, question: Question) -> tuple[bytes, int | None]:
+        metadata = self._model.metadata
+        request = self._decode(question)
+        check(request.inputs, metadata.inputs)
+        if metadata.outputs:
+            check_outputs(request.outputs, [output.name for output in metadata.outputs])
+        try:
+            outputs = await self._batcher.predict(request.inputs)
+            match question.wire:
+                case Wire.REST:
+                    return rest.encode(request, self._deployment, self._version, outputs)
+                case Wire.GRPC:
+                    return grpc_wire.encode(request, self._deployment, self._version, outputs), None
+                case Wire.ROWS:
+                    return rows.encode(outputs, self._deployment, self._version), None
+        except Exception as error:
+            _log.exception("%s version %s failed to predict", self._deployment, self._version)
+            message = f"the model failed: {type(error).__name__}: {error}"
+            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message) from error
+
+    def _decode(self, question: Question) -> InferenceRequest:
+        match question.wire:
+            case Wire.REST:
+                return rest.decode(question.body, question.json_length)
+            case Wire.GRPC:
+                return grpc_wire.decode(question.body)
+            case Wire.ROWS:
+                return rows.decode(question.body, self._model.metadata.inputs)
+
+    async def ask(self, question: Question) -> Answer:
+        """Answer a question that no door has let in yet, by its token: what the gRPC door calls."""
+        try:
+            self.admit(question.header(b"authorization"))
+        except Refusal as refusal:
+            return Answer(refusal.status, error=str(refusal))
+        return await self.answer(question)
+
+    def admit(self, authorization: str) -> None:
+        """Raise Refusal for a caller without a known token."""
+        scheme, _, token = authorization.partition(" ")
+        given = hashlib.sha256(token.strip().encode()).hexdigest().encode()
         # All are compared, so that the time taken tells nothing.
         known = [hmac.compare_digest(given, digest) for digest in self._token_digests]
         if scheme.lower() != "bearer" or not any(known):
-            raise _Refusal(HTTPStatus.UNAUTHORIZED, "send an API token of the platform: Authorization: Bearer TOKEN")
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "send an API token of the platform: Authorization: Bearer TOKEN")
 
-    def _check_version(self, request: Request) -> None:
-        wanted = request.path_params.get("version", self._version)
-        if wanted != self._version:
-            raise _Refusal(
-                HTTPStatus.NOT_FOUND, f"{self._deployment} serves version {self._version}; got version {wanted}"
-            )
+    def check_version(self, version: str) -> None:
+        """Raise Refusal for a version that is not served."""
+        if version != self._version:
+            message = f"{self._deployment} serves version {self._version}; got version {version}"
+            raise Refusal(HTTPStatus.NOT_FOUND, message)
 
-    async def _ready(self, _request: Request) -> bytes:
-        return pydantic_core.to_json({"name": self._deployment, "ready": True})
-
-    async def _metadata(self, _request: Request) -> bytes:
+    def metadata(self) -> bytes:
+        """Describe the model, as JSON."""
         return self._model.metadata.model_dump_json().encode()
 
-    async def _infer(self, request: Request) -> bytes:
-        body = await request.body()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._predict, body)
+    def ready(self) -> bytes:
+        """Say that the model answers, as JSON."""
+        return rest.write_json({"name": self._deployment, "ready": True}, ())
 
-    def _predict(self, body: bytes) -> bytes:
-        request = protocol.parse(body)
-        inputs = protocol.decode(request)
-        metadata = self._model.metadata
-        protocol.check(inputs, metadata.inputs)
-        if metadata.outputs:
-            protocol.check_outputs(request.outputs, [output.name for output in metadata.outputs])
-        try:
-            outputs = self._model.predict(inputs)
-            return protocol.inference_response(request, self._deployment, self._version, outputs)
-        except Exception as error:
-            _log.exception("%s version %s failed to predict", self._deployment, self._version)
-            raise _Refusal(
-                HTTPStatus.INTERNAL_SERVER_ERROR, f"the model failed: {type(error).__name__}: {error}"
-            ) from error
-
-    async def _no_such_route(self, request: Request, error: Exception) -> Response:
-        status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-        return self._error(status, f"{status.phrase}: {request.method} {request.url.path}")
-
-    def _response(self, status: HTTPStatus, body: bytes) -> Response:
-        return Response(body, status, self._headers, "application/json")
-
-    def _error(self, status: HTTPStatus, message: str) -> Response:
-        response = self._response(status, protocol.error_response(message))
-        if status is HTTPStatus.UNAUTHORIZED:
-            response.headers["www-authenticate"] = "Bearer"
-        return response
+    def signed(self, answer: Answer) -> Headers:
+        """Give the headers that say who answered: of a version's answer, that version's."""
+        return answer.headers or self._headers
 
 
 def route_prefix(deployment: str) -> str:
@@ -192,5 +199,6 @@ def _autoscaling(model: ServedModel) -> dict[str, object]:
 
 def _code_version(model: ServedModel) -> str:
     """Name what a replica runs: all that it is built from, but not how many there are or who may ask."""
-    parts = (installed_version("slipway"), model.deployment, model.spec.model, str(model.version), model.tracking_uri)
+    spec = model.spec.model_dump_json(include={"model", "batching", "request_timeout_seconds", "max_body_mib"})
+    parts = (installed_version("slipway"), model.deployment, spec, str(model.version), model.tracking_uri)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,31 +1,20 @@
 """A registered model version in memory: named arrays in, named arrays out.
 
-A torch module is called as it is, without pandas or MLflow on the way; any other flavor goes through MLflow's pyfunc.
 torch and mlflow are imported when a model is loaded, which only replicas do: the control plane imports this package
 to deploy it, and runs no model's code.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from platform_app.specs import ServedModel
-from serve.protocol import Array, Datatype, ModelMetadata, TensorMetadata
-
-Arrays = Mapping[str, Array]
-
-_COLUMN_DATATYPES = {
-    "boolean": Datatype.BOOL,
-    "integer": Datatype.INT32,
-    "long": Datatype.INT64,
-    "float": Datatype.FP32,
-    "double": Datatype.FP64,
-    "string": Datatype.BYTES,
-    "datetime": Datatype.BYTES,  # as ISO 8601
-}
+from serve.flavors import Arrays, Call, call_of
+from serve.protocol import Array, ModelMetadata
+from serve.signature import position, tensors_of
 
 
 class ModelDoesNotLoad(Exception):
@@ -40,6 +29,11 @@ class LoadedModel(Protocol):
         """What it takes and gives."""
         ...
 
+    @property
+    def example(self) -> Arrays | None:
+        """Inputs that were kept with it; None where there are none."""
+        ...
+
     def predict(self, inputs: Arrays) -> dict[str, Array]:
         """Give the outputs, by name, for inputs that fit the metadata."""
         ...
@@ -52,8 +46,11 @@ class LoadedModel(Protocol):
 class MlflowModel:
     """A model version of MLflow's registry."""
 
-    def __init__(self, metadata: ModelMetadata, call: Callable[[Arrays], Any], owned: str | None = None) -> None:
+    def __init__(
+        self, metadata: ModelMetadata, call: Call, owned: str | None = None, example: Arrays | None = None
+    ) -> None:
         self.metadata = metadata
+        self.example = example
         self._call = call
         self._owned = owned
 
@@ -108,73 +105,30 @@ def open_model(folder: str, served: ServedModel, owned: str | None = None) -> Ml
         name=served.deployment,
         versions=(str(served.version),),
         platform=f"mlflow_{_flavor(description.flavors)}",
-        inputs=_tensors(inputs, "input"),
-        outputs=_tensors(description.get_output_schema(), "output"),
+        inputs=tensors_of(inputs, "input"),
+        outputs=tensors_of(description.get_output_schema(), "output"),
     )
-    if "pytorch" in description.flavors:
-        return MlflowModel(metadata, _torch_call(folder, use_gpu=served.spec.gpus_per_replica > 0), owned)
-    return MlflowModel(metadata, _pyfunc_call(folder, inputs), owned)
+    call = call_of(folder, description.flavors, inputs, use_gpu=served.spec.gpus_per_replica > 0)
+    return MlflowModel(metadata, call, owned, _example(description, folder, metadata))
+
+
+def _example(description: Any, folder: str, metadata: ModelMetadata) -> Arrays | None:
+    """Read the input example that MLflow kept, as the model's inputs; None where it is not of their form."""
+    kept = description.load_input_example(folder) if description.saved_input_example_info else None
+    if kept is None:
+        return None
+    by_name = isinstance(kept, Mapping) or hasattr(kept, "columns")
+    given = {str(name): kept[name] for name in kept} if by_name else {metadata.inputs[0].name: kept}
+    if given.keys() != {tensor.name for tensor in metadata.inputs}:
+        return None
+    return {
+        tensor.name: np.ascontiguousarray(np.asarray(given[tensor.name]), tensor.datatype.dtype)
+        for tensor in metadata.inputs
+    }
 
 
 def _flavor(flavors: Mapping[str, Any]) -> str:
     return next((name for name in sorted(flavors) if name != "python_function"), "pyfunc")
-
-
-def _torch_call(folder: str, use_gpu: bool) -> Callable[[Arrays], Any]:
-    import mlflow.pytorch
-    import torch
-
-    wanted = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
-    module = mlflow.pytorch.load_model(folder, map_location=wanted)
-    # An exported program (.pt2) stays on the device that it was traced on.
-    device = next((parameter.device for parameter in module.parameters()), torch.device(wanted))
-
-    def call(inputs: Arrays) -> Any:
-        with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
-            return module(*tensors.values()) if len(tensors) == 1 else module(**tensors)
-
-    return call
-
-
-def _pyfunc_call(folder: str, schema: Any) -> Callable[[Arrays], Any]:
-    import mlflow.pyfunc
-    import pandas as pd  # type: ignore[import-untyped]
-
-    model = mlflow.pyfunc.load_model(folder)
-
-    def call(inputs: Arrays) -> Any:
-        if schema is not None and not schema.is_tensor_spec():
-            return model.predict(pd.DataFrame(dict(inputs)))
-        named = schema is not None and schema.has_input_names()
-        return model.predict(dict(inputs) if named or len(inputs) > 1 else next(iter(inputs.values())))
-
-    return call
-
-
-def _tensors(schema: Any, default_name: str) -> tuple[TensorMetadata, ...]:
-    """Read an MLflow schema: of tensors as they are, of columns each as a tensor of one dimension; None is unknown."""
-    if schema is None:
-        return ()
-    return tuple(
-        TensorMetadata(
-            name=spec.name or _position(default_name, index, len(schema.inputs)),
-            datatype=Datatype.of(spec.type) if schema.is_tensor_spec() else _column(spec),
-            shape=tuple(spec.shape) if schema.is_tensor_spec() else (-1,),
-        )
-        for index, spec in enumerate(schema.inputs)
-    )
-
-
-def _column(spec: Any) -> Datatype:
-    kind = getattr(spec.type, "name", str(spec.type))
-    if kind not in _COLUMN_DATATYPES:
-        raise ValueError(f"column {spec.name!r} of its signature is {kind}, which the protocol has no datatype for")
-    return _COLUMN_DATATYPES[kind]
-
-
-def _position(default_name: str, index: int, count: int) -> str:
-    return default_name if count == 1 else f"{default_name}-{index}"
 
 
 def _named(result: Any, names: Sequence[str]) -> dict[str, Array]:
@@ -184,7 +138,7 @@ def _named(result: Any, names: Sequence[str]) -> dict[str, Array]:
     several = isinstance(result, tuple) or (isinstance(result, list) and bool(result) and hasattr(result[0], "shape"))
     arrays = [_array(part) for part in (result if several else (result,))]
     if len(names) != len(arrays):
-        names = [_position("output", index, len(arrays)) for index in range(len(arrays))]
+        names = [position("output", index, len(arrays)) for index in range(len(arrays))]
     return dict(zip(names, arrays, strict=True))
 
 

@@ -1,17 +1,18 @@
-"""The Open Inference Protocol v2 over REST, as values: JSON on one side, numpy arrays on the other.
+"""The Open Inference Protocol v2, as values: tensors, what a model takes and gives, one request, one answer.
 
-Nothing here knows HTTP, Ray or a model. What a client did wrong is a `ProtocolError` that names the input, what was
-expected and what was got. Source: https://github.com/kserve/open-inference-protocol, `inference_rest.md`.
+Nothing here knows a wire, Ray or a model: `serve.rest`, `serve.grpc_wire` and `serve.rows` read and write these values.
+What a client did wrong is a `ProtocolError` that names the input, what was expected and what was got.
+Source: https://github.com/kserve/open-inference-protocol, `inference_rest.md` and `inference_grpc.md`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,7 +37,7 @@ class Datatype(StrEnum):
     FP32 = "FP32"
     FP64 = "FP64"
     BYTES = "BYTES"
-    """Text, since JSON carries no bytes; an array of Python strings."""
+    """Text: an array of Python strings; on a binary wire, as UTF-8."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -64,24 +65,25 @@ _DTYPE_NAMES = {
 }
 _BY_DTYPE = {np.dtype(name): datatype for datatype, name in _DTYPE_NAMES.items()}
 
-# Kinds of numpy arrays (of what JSON held) that may become an element type, and what to call the elements.
-_ACCEPTED = {"b": ("b", "true and false"), "i": ("iu", "integers"), "u": ("iu", "integers"), "f": ("iuf", "numbers")}
 
+class Value(BaseModel):
+    """A part of the protocol's JSON: unknown fields are ignored, as it asks for."""
 
-class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
-class TensorMetadata(_Wire):
+class TensorMetadata(Value):
     """What a model expects or gives under a name."""
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
     """-1 stands for any size."""
+    allows_nan: bool = Field(default=True, exclude=True)
+    """Whether a missing value, NaN, may be in it."""
 
 
-class ModelMetadata(_Wire):
+class ModelMetadata(Value):
     """What a client may know of a served model."""
 
     name: str
@@ -92,112 +94,41 @@ class ModelMetadata(_Wire):
     outputs: tuple[TensorMetadata, ...]
 
 
-class RequestInput(_Wire):
-    """One tensor of a request."""
+class ServerMetadata(Value):
+    """Who answers, and what it can do beyond the protocol."""
 
     name: str
-    shape: tuple[Annotated[int, Field(ge=0, strict=True)], ...]
-    datatype: Datatype
-    data: list[Any]
-    """Row-major, flat or nested as `shape` says."""
+    version: str
+    extensions: tuple[str, ...]
 
 
-class RequestOutput(_Wire):
+EXTENSIONS = ("binary_tensor_data",)
+"""Of the protocol's optional parts, those that there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
     """One output that the client wants."""
 
     name: str
+    is_binary: bool = False
 
 
-class InferenceRequest(_Wire):
-    """The body of `POST .../infer`; parameters and fields that nobody knows are ignored."""
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """One request, whatever wire it came over."""
 
+    inputs: dict[str, Array]
     id: str | None = None
-    inputs: Annotated[tuple[RequestInput, ...], Field(min_length=1)]
-    outputs: tuple[RequestOutput, ...] = ()
+    outputs: tuple[WantedOutput, ...] = ()
     """Empty: all that the model gives."""
+    wants_binary: bool = False
+    """How outputs go back that are not named in `outputs`."""
 
-
-def parse(body: bytes) -> InferenceRequest:
-    """Read the body of an inference request. Raises ProtocolError when it is no JSON or not such a request."""
-    try:
-        return InferenceRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":
-            raise ProtocolError(f"the body must be JSON: {first['ctx']['error']}") from None
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        got = "" if first["type"] == "missing" else f"; got {_shorten(first['input'])}"
-        raise ProtocolError(f"{where or 'the body'}: {first['msg']}{got}") from None
-
-
-def decode(request: InferenceRequest) -> dict[str, Array]:
-    """Give a request's inputs as arrays, by name. Raises ProtocolError for data that its shape or datatype denies."""
-    arrays = {tensor.name: _decode(tensor) for tensor in request.inputs}
-    if len(arrays) < len(request.inputs):
-        names = [tensor.name for tensor in request.inputs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ProtocolError(f"each input may be given once; given twice: {', '.join(twice)}")
-    return arrays
-
-
-def _decode(tensor: RequestInput) -> Array:
-    values = _typed(tensor)
-    if values.ndim > 1 and values.shape != tensor.shape:
-        raise ProtocolError(
-            f"input {tensor.name!r}: data is nested as {list(values.shape)}, shape says {list(tensor.shape)}"
-        )
-    if values.size != math.prod(tensor.shape):
-        raise ProtocolError(
-            f"input {tensor.name!r}: shape {list(tensor.shape)} needs {math.prod(tensor.shape)} elements, "
-            f"data has {values.size}"
-        )
-    return values.reshape(tensor.shape)
-
-
-def _typed(tensor: RequestInput) -> Array:
-    """Make an array of the tensor's datatype; numpy would silently cut 1.5 to 1 and 1e6 to an infinite FP16."""
-    target = tensor.datatype.dtype
-    try:
-        if target.kind == "O":
-            return _texts(tensor)
-        found = np.array(tensor.data)
-        if target.kind in "iu" and found.dtype.kind in "fO":
-            # numpy widens [1, 2**63] to floats; only elements that are all integers may pass.
-            whole = np.array(tensor.data, dtype=object)
-            found = whole if all(type(value) is int for value in whole.flat) else found
-    except ValueError:
-        raise ProtocolError(f"input {tensor.name!r}: nested data must have rows of equal length") from None
-    kinds, expected = _ACCEPTED[target.kind]
-    if found.size and found.dtype.kind not in kinds + ("O" if target.kind in "iu" else ""):
-        raise ProtocolError(f"input {tensor.name!r}: {tensor.datatype} takes {expected}; got {_odd_one(found, kinds)}")
-    return _in_range(tensor, found, target)
-
-
-def _in_range(tensor: RequestInput, found: Array, target: np.dtype[Any]) -> Array:
-    message = f"input {tensor.name!r}: a number is out of the range of {tensor.datatype}"
-    try:
-        with np.errstate(over="ignore"):
-            cast = found.astype(target)
-    except (OverflowError, TypeError):
-        raise ProtocolError(message) from None
-    if target.kind in "iu":
-        if not np.array_equal(cast, found):
-            raise ProtocolError(message)
-    elif target.kind == "f" and np.isinf(cast).sum() > np.isinf(found).sum():
-        raise ProtocolError(message)
-    return cast
-
-
-def _texts(tensor: RequestInput) -> Array:
-    texts = np.array(tensor.data, dtype=object)
-    if wrong := [value for value in texts.flat if not isinstance(value, str)]:
-        raise ProtocolError(f"input {tensor.name!r}: BYTES takes strings; got {_shorten(wrong[0])}")
-    return texts
-
-
-def _odd_one(found: Array, kinds: str) -> str:
-    odd = (value for value in found.flat if np.asarray(value).dtype.kind not in kinds)
-    return _shorten(next(odd, found.flat[0]))
+    def wanted(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        """Give the outputs that were asked for, or all. Raises ProtocolError for one that is not there."""
+        check_outputs(self.outputs, tuple(given))
+        return {output.name: given[output.name] for output in self.outputs} if self.outputs else dict(given)
 
 
 def check(inputs: Mapping[str, Array], expected: Sequence[TensorMetadata]) -> None:
@@ -222,59 +153,70 @@ def check(inputs: Mapping[str, Array], expected: Sequence[TensorMetadata]) -> No
             raise ProtocolError(
                 f"input {tensor.name!r}: expected shape {list(tensor.shape)} (-1: any size); got {list(array.shape)}"
             )
+        if not tensor.allows_nan and array.dtype.kind == "f" and np.isnan(array).any():
+            raise ProtocolError(f"input {tensor.name!r}: the model's signature allows no missing value; got NaN")
     for name, array in inputs.items():
         if array.size == 0:
             raise ProtocolError(f"input {name!r}: shape {list(array.shape)} holds nothing; send at least one row")
 
 
-def check_outputs(wanted: Sequence[RequestOutput], known: Sequence[str]) -> None:
+def check_outputs(wanted: Sequence[WantedOutput], known: Sequence[str]) -> None:
     """Raise ProtocolError for a wanted output that is not among the known ones."""
     if wrong := [output.name for output in wanted if output.name not in known]:
         raise ProtocolError(f"the model gives the outputs {', '.join(map(repr, known))}; got {wrong[0]!r}")
 
 
-def inference_response(
-    request: InferenceRequest, model_name: str, model_version: str, outputs: Mapping[str, Array]
-) -> bytes:
-    """Write the answer to a request: the outputs it asks for, or all of them.
-
-    Raises:
-        ProtocolError: an output that is asked for is not there, or an array holds what the protocol cannot carry.
-    """
-    check_outputs(request.outputs, list(outputs))
-    names = [output.name for output in request.outputs] or list(outputs)
-    answer: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
-    if request.id is not None:
-        answer["id"] = request.id
-    answer["outputs"] = [encode(name, outputs[name]) for name in names]
-    # NaN and infinities are written as such, which JSON lacks and every client of this protocol reads.
-    return pydantic_core.to_json(answer, inf_nan_mode="constants")
+def as_bytes(name: str, array: Array) -> bytes:
+    """Give a tensor as a binary wire has it: row-major, little-endian; of BYTES, each element after its length."""
+    if Datatype.of(array.dtype) is not Datatype.BYTES:
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    parts = [text(name, value).encode() for value in array.ravel()]
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
-def encode(name: str, array: Array) -> dict[str, Any]:
-    """Give an array as a tensor of the wire, its data flat."""
-    datatype = Datatype.of(array.dtype)
-    flat = array.ravel()
-    data = [_text(name, value) for value in flat] if datatype is Datatype.BYTES else flat.tolist()
-    return {"name": name, "datatype": datatype.value, "shape": list(array.shape), "data": data}
+def from_bytes(name: str, datatype: Datatype, shape: tuple[int, ...], data: memoryview) -> Array:
+    """Read a tensor of a binary wire; numbers stay where they are, uncopied. Raises ProtocolError where they misfit."""
+    if datatype is Datatype.BYTES:
+        return _texts(name, shape, bytes(data))
+    dtype = datatype.dtype.newbyteorder("<")
+    count = math.prod(shape)
+    if len(data) != count * dtype.itemsize:
+        raise ProtocolError(
+            f"input {name!r}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes; got {len(data)}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _text(name: str, value: object) -> str:
+def _texts(name: str, shape: tuple[int, ...], data: bytes) -> Array:
+    texts: list[str] = []
+    at = 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        if end > len(data):
+            raise ProtocolError(f"input {name!r}: an element of BYTES is longer than what is left of the data")
+        try:
+            texts.append(data[at + 4 : end].decode())
+        except UnicodeDecodeError:
+            raise ProtocolError(f"input {name!r}: BYTES takes UTF-8 text; got other bytes") from None
+        at = end
+    if len(texts) != math.prod(shape):
+        raise ProtocolError(f"input {name!r}: shape {list(shape)} needs {math.prod(shape)} elements; got {len(texts)}")
+    return np.array(texts, dtype=object).reshape(shape)
+
+
+def text(name: str, value: object) -> str:
+    """Give an element of a BYTES output as text. Raises ProtocolError for what is none."""
     if isinstance(value, bytes):
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise ProtocolError(f"tensor {name!r}: JSON carries UTF-8 text; got other bytes") from None
+            raise ProtocolError(f"tensor {name!r}: BYTES carries UTF-8 text; got other bytes") from None
     if not isinstance(value, str):
-        raise ProtocolError(f"tensor {name!r}: BYTES takes text; got {_shorten(value)}")
+        raise ProtocolError(f"tensor {name!r}: BYTES takes text; got {shorten(value)}")
     return value
 
 
-def error_response(message: str) -> bytes:
-    """Write the body of every answer that is not a success."""
-    return pydantic_core.to_json({"error": message})
-
-
-def _shorten(value: object) -> str:
+def shorten(value: object) -> str:
+    """Show a value in a message, however long it is."""
     text = repr(value.item() if isinstance(value, np.generic) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

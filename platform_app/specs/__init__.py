@@ -32,7 +32,7 @@ from platform_app.specs.report import (
     run_dir,
 )
 from platform_app.specs.search import Asha, Dimension, Fifo, Search
-from platform_app.specs.serving import DeploymentSpec, PromotionSpec, ServedModel
+from platform_app.specs.serving import BatchingSpec, DeploymentSpec, PromotionSpec, ServedModel
 from platform_app.specs.teams import Quota, Role, TokenSpec
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Asha",
     "AttemptReport",
     "AttemptStatus",
+    "BatchingSpec",
     "Catalog",
     "Checkpointing",
     "ClusterChoice",

@@ -7,6 +7,15 @@ from pydantic import Field, model_validator
 from platform_app.specs.base import Name, Spec
 
 
+class BatchingSpec(Spec):
+    """How requests that wait at the same time are answered by one call of the model."""
+
+    max_rows: int = Field(ge=1, le=65536, default=256)
+    """Rows in one call; 1 for a model whose rows depend on each other. A larger request is a call of its own."""
+    wait_ms: float = Field(ge=0, le=1000, default=0)
+    """How long a batch that is not full waits for more, where the one before it had company."""
+
+
 class DeploymentSpec(Spec):
     """Desired serving of a registered model: the version that an MLflow alias names, kept up to date."""
 
@@ -20,6 +29,11 @@ class DeploymentSpec(Spec):
     target_ongoing_requests: float = Field(gt=0, default=8)
     """Requests in work per replica at which Serve adds a replica."""
     scale_down_delay_seconds: float = Field(ge=0, default=300)
+    batching: BatchingSpec = BatchingSpec()
+    request_timeout_seconds: float = Field(gt=0, le=3600, default=60)
+    """A prediction that takes longer is answered by an error; its replica goes on."""
+    max_body_mib: float = Field(gt=0, le=1024, default=64)
+    """A larger request is refused."""
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

@@ -26,6 +26,7 @@ class SumModel:
     """Adds up each row; raises on a negative number."""
 
     closed = False
+    example = None
     metadata = ModelMetadata(
         name="digits",
         versions=("3",),

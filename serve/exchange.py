@@ -1,0 +1,60 @@
+"""One question to a served model and its answer, as bytes with what is needed to read them.
+
+This is what passes between the doors (HTTP, gRPC, a handle of another replica) and a model, so that whatever decides
+which version answers need not read tensors.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Wire(StrEnum):
+    """How a question is written, and so its answer."""
+
+    REST = "rest"
+    """The protocol's JSON, with or without binary tensors."""
+    GRPC = "grpc"
+    """`ModelInferRequest` and `ModelInferResponse`, serialized."""
+    ROWS = "rows"
+    """Plain JSON rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One inference request."""
+
+    wire: Wire
+    body: bytes
+    json_length: int | None = None
+    """Of a REST body: how many bytes are JSON, where binary tensors follow."""
+    headers: Headers = ()
+    """As they came, names in lower case; of gRPC, the metadata."""
+
+    def header(self, name: bytes) -> str:
+        """Give a header's value, empty where it is not there."""
+        return next((value.decode("latin-1") for known, value in self.headers if known == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said, or why it did not."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    json_length: int | None = None
+    """As in the question."""
+    error: str = ""
+    """A sentence for the client, where the status is no success; the body is empty then."""
+    headers: Headers = ()
+    """Which deployment and version answered."""
+
+
+class Refusal(Exception):
+    """A question that gets no prediction. `str()` of one is a sentence for the client."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        self.status = status
+        super().__init__(message)
