@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from platform_app.display import bar, fields, table
 from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.explain import Source
 from platform_app.domain.goodput import goodput
@@ -38,6 +39,26 @@ class View(BaseModel):
         # A metric may be NaN; JSON has no such number, so it is written as the string that a float is read from.
         ser_json_inf_nan="strings",
         use_attribute_docstrings=True,
+    )
+
+    def _repr_html_(self) -> str:
+        """Give what a notebook shows: the fields, and a table for each list."""
+        lists = {
+            name: value for name, value in self if isinstance(value, tuple) and value and isinstance(value[0], View)
+        }
+        plain = {name: value for name, value in self if name not in lists and not isinstance(value, BaseModel | dict)}
+        return fields(plain) + "".join(
+            f"<b>{name.replace('_', ' ')}</b>{views_table(rows)}" for name, rows in lists.items()
+        )
+
+
+def views_table(views: "Sequence[View]") -> str:
+    """Give views as a table for a notebook; columns that are empty in all of them are left out."""
+    names = (
+        [name for name in type(views[0]).model_fields if any(getattr(view, name) for view in views)] if views else []
+    )
+    return table(
+        [name.replace("_", " ") for name in names], [[getattr(view, name) for name in names] for view in views]
     )
 
 
@@ -101,6 +122,13 @@ class JobView(View):
     model_version: int | None = None
     """The version of `spec.registered_model` that this job made."""
 
+    def _repr_html_(self) -> str:
+        shown = ("id", "kind", "state", "reason", "message", "created_at", "mlflow_run_id", "model_version")
+        pairs = {name: getattr(self, name) for name in shown}
+        metrics = self.progress.metrics if self.progress else {}
+        drawn = bar(self.progress.done, self.progress.total, self.progress.unit) if self.progress else ""
+        return fields({**pairs, "workers": self.num_workers, **metrics}) + drawn
+
     @classmethod
     def of(cls, job: Job, reports: Sequence[AttemptReport] = ()) -> "JobView":
         """Show a job, with what the reports of its attempts add, oldest first: the newest says how it is now."""
@@ -145,6 +173,25 @@ class ShareView(View):
     group: str
     training_workers: int
     cluster_workers: float
+    price_per_hour: float = 0.0
+    """US dollars."""
+
+
+class OptionView(View):
+    """Another way to ask for the same work, that there is room for now."""
+
+    change: str
+    """The field and its value, as in a spec."""
+    price_per_hour: float
+    """US dollars."""
+
+
+class WaitView(View):
+    """How long something may take from now on."""
+
+    at_least_seconds: float
+    at_most_seconds: float | None
+    """None where nobody can know."""
 
 
 class PlanView(View):
@@ -158,9 +205,21 @@ class PlanView(View):
     ray_job: dict[str, object] | None = None
     """The RayJob that would be created for a dedicated job."""
     placement: tuple[ShareView, ...]
-    """Where it would run on an empty cluster."""
+    """Where it would run: on what is free now, or on an empty cluster where it has to wait."""
     price_per_hour: float
     """US dollars."""
+    hours: float | None = None
+    """The time that was asked about."""
+    price: float | None = None
+    """US dollars for that time."""
+    starts: str = ""
+    """When it would start, in a sentence."""
+    blocked: bool = False
+    """It would have to wait for others."""
+    wait: WaitView | None = None
+    """How long for, where something is known of it."""
+    options: tuple[OptionView, ...] = ()
+    """What there would be room for at once instead, the cheapest first."""
 
 
 class SignView(View):
@@ -184,23 +243,6 @@ class ReasonView(View):
     """In a sentence."""
     unblock: str
     """What would change it; empty where there is nothing to do."""
-
-
-class OptionView(View):
-    """Another way to ask for the same work, that there is room for now."""
-
-    change: str
-    """The field and its value, as in a spec."""
-    price_per_hour: float
-    """US dollars."""
-
-
-class WaitView(View):
-    """How long something may take from now on."""
-
-    at_least_seconds: float
-    at_most_seconds: float | None
-    """None where nobody can know."""
 
 
 class ExplanationView(ReasonView):

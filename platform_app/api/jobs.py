@@ -80,13 +80,18 @@ def submit_job(
         str | None,
         Header(min_length=1, max_length=255, description="Sending the same key and job again gives the first job."),
     ] = None,
-    dry_run: Annotated[bool, Query(description="Say what would be run, and run nothing.")] = False,
+    dry_run: Annotated[
+        bool, Query(description="Say what would be run, where, when and for how much; run nothing.")
+    ] = False,
+    hours: Annotated[
+        float | None, Query(gt=0, le=10_000, description="With `dry_run`: also the price of so long.")
+    ] = None,
 ) -> JobView | PlanView:
     """Store a job and answer at once; it starts when there is room for it."""
     if dry_run:
         note.is_change = False
         response.status_code = HTTPStatus.OK
-        return services.jobs.plan(spec)
+        return services.jobs.plan(spec, hours)
     job = services.jobs.submit(spec, idempotency_key)
     note.detail = job.id
     response.headers["Location"] = f"/v1/jobs/{job.id}"

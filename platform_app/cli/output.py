@@ -9,29 +9,22 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from platform_app.domain.deployment import DeploymentState
-from platform_app.domain.job import JobState
+from platform_app.client.progress import coloured, metrics_text
 
 console = Console()
 complaints = Console(stderr=True, soft_wrap=True)
 
-COLOURS: dict[str, str] = {
-    JobState.QUEUED: "yellow",
-    JobState.PENDING: "yellow",
-    JobState.RUNNING: "cyan",
-    JobState.STOPPING: "yellow",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.STOPPED: "dim",
-    DeploymentState.READY: "green",
-    DeploymentState.DEPLOYING: "cyan",
-    DeploymentState.DELETING: "yellow",
-}
-
-
-def coloured(state: str) -> str:
-    """Give a state in its colour, as rich markup."""
-    return f"[{COLOURS.get(state, 'default')}]{state}[/]"
+__all__ = [
+    "ago",
+    "coloured",
+    "complain",
+    "complaints",
+    "console",
+    "metrics_text",
+    "print_json",
+    "print_table",
+    "span",
+]
 
 
 def complain(message: str, head: str = "error: ") -> None:
@@ -69,8 +62,3 @@ def span(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{minutes} min {rest} s" if hours < 1 else f"{hours} h {minutes} min"
-
-
-def metrics_text(metrics: dict[str, float]) -> str:
-    """Give metrics in one line, by name."""
-    return "  ".join(f"{name}={value:.4g}" for name, value in sorted(metrics.items()))

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -15,24 +15,35 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold; file times would change the digest without changing the content."""
 
 
-def packed(directory: Path) -> IO[bytes]:
+def packed(directory: Path | None, added: Mapping[str, bytes] | None = None) -> IO[bytes]:
     """Zip a directory, leaving out what its `.gitignore` and `.rayignore` name, and give the open file at its start.
+
+    Args:
+        directory: which; None for one that holds only what is added.
+        added: files that go along, by their path in the zip.
 
     Raises:
         NotADirectoryError: there is no such directory.
     """
-    if not directory.is_dir():
+    if directory and not directory.is_dir():
         raise NotADirectoryError(f"working directory {directory} is not a directory")
     # The file is the caller's to close; beyond 16 MiB it lives on disk.
     file: IO[bytes] = SpooledTemporaryFile(max_size=16 * 2**20)  # noqa: SIM115
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(_files(directory)):
-            info = zipfile.ZipInfo(path.relative_to(directory).as_posix(), _EPOCH)
-            info.external_attr = (path.stat().st_mode & 0o777) << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, path.read_bytes())
+        if directory:
+            for path in sorted(_files(directory)):
+                _add(archive, path.relative_to(directory).as_posix(), path.read_bytes(), path.stat().st_mode)
+        for name, content in sorted((added or {}).items()):
+            _add(archive, name, content, 0o644)
     file.seek(0, io.SEEK_SET)
     return file
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = (mode & 0o777) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(info, content)
 
 
 def _files(directory: Path) -> Iterator[Path]:

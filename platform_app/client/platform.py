@@ -3,15 +3,18 @@
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import yaml
-from pydantic import TypeAdapter
 
 from platform_app.client.connection import Connection
+from platform_app.client.functions import carried
 from platform_app.client.packaging import packed
+from platform_app.client.progress import live
+from platform_app.client.results import Table, Trials
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
@@ -27,15 +30,17 @@ from platform_app.views import (
     Page,
     PlanView,
     TrialView,
+    View,
 )
 
 SpecLike = AnyJobSpec | Mapping[str, Any] | str | Path
-"""A spec, its fields, or the path of a YAML file that holds them."""
+"""A spec, its fields (of which `workload` and `train_loop` may be functions), or the path of a YAML file."""
 
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
+V = TypeVar("V", bound=View)
 
 
 class Platform:
@@ -60,19 +65,23 @@ class Platform:
         """Submit a job and give it back as stored; it runs when there is room.
 
         Args:
-            spec: what to run.
+            spec: what to run. A function in it that can be imported goes by its name, any other by value.
             working_dir: a directory that goes along; the job runs in a copy of it.
             idempotency_key: submitting again with the same key gives the first job; made up when absent, so that a
                 connection that breaks here and is retried cannot submit twice.
+
+        Raises:
+            InvalidRequest: a function cannot go along; the message says what it holds that cannot.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         body = self._with_package(spec, working_dir)
         return JobView.model_validate(self._json("POST", "/v1/jobs", json=body, headers=headers))
 
-    def plan(self, spec: SpecLike, working_dir: Path | str | None = None) -> PlanView:
-        """Say what a submission would run, where, and for how much, without running it."""
+    def plan(self, spec: SpecLike, working_dir: Path | str | None = None, hours: float | None = None) -> PlanView:
+        """Say what a submission would run, where, when and for how much (for so many hours), without running it."""
+        params = {"dry_run": "true", **({"hours": hours} if hours else {})}
         body = self._with_package(spec, working_dir)
-        return PlanView.model_validate(self._json("POST", "/v1/jobs", json=body, params={"dry_run": "true"}))
+        return PlanView.model_validate(self._json("POST", "/v1/jobs", json=body, params=params))
 
     def jobs(
         self,
@@ -91,17 +100,22 @@ class Platform:
         """Read one job."""
         return JobView.model_validate(self._json("GET", f"/v1/jobs/{job_id}"))
 
-    def events(self, job_id: str) -> tuple[EventView, ...]:
+    def events(self, job_id: str) -> Table[EventView]:
         """Read what happened to a job, oldest first."""
-        return TypeAdapter(tuple[EventView, ...]).validate_python(self._json("GET", f"/v1/jobs/{job_id}/events"))
+        return self._table(EventView, f"/v1/jobs/{job_id}/events")
 
     def explain(self, job_id: str) -> ExplanationView:
         """Say why a job waits, what it does or why it ended, what would change that and what it costs."""
         return ExplanationView.model_validate(self._json("GET", f"/v1/jobs/{job_id}/explain"))
 
-    def trials(self, job_id: str) -> tuple[TrialView, ...]:
-        """Read a sweep's trials, oldest first."""
-        return TypeAdapter(tuple[TrialView, ...]).validate_python(self._json("GET", f"/v1/jobs/{job_id}/trials"))
+    def trials(self, job_id: str) -> Trials:
+        """Read a sweep's trials, oldest first: a table in a notebook, `to_pandas()` for a frame, `best()` for one."""
+        objective = getattr(self.job(job_id).spec, "objective", None)  # a command has none
+        return Trials(self._table(TrialView, f"/v1/jobs/{job_id}/trials"), objective)
+
+    def best(self, job_id: str) -> TrialView:
+        """Read a sweep's best trial by its objective. Raises NotFound before any has reported it."""
+        return self.trials(job_id).best()
 
     def stop(self, job_id: str) -> JobView:
         """Ask a job to stop; a second time is the same as once."""
@@ -154,36 +168,34 @@ class Platform:
     def wait(
         self, job_id: str, timeout: float | None = None, on_change: Callable[[JobView], None] | None = None
     ) -> JobView:
-        """Wait until a job has ended, and give it.
+        """Wait until a job has ended, and give it. A terminal and a notebook show its progress meanwhile.
 
         Args:
             job_id: which job.
             timeout: seconds; None waits as long as it takes.
-            on_change: called with the job each time it was looked at.
+            on_change: called with the job each time it was looked at, instead of the progress bar.
 
         Raises:
             TimeoutError: it has not ended in time; it goes on all the same.
         """
+        with nullcontext(on_change) if on_change else live() as show:
 
-        def look() -> JobView | None:
-            job = self.job(job_id)
-            if on_change:
-                on_change(job)
-            return job if job.state.is_terminal else None
+            def look() -> JobView | None:
+                job = self.job(job_id)
+                show(job)
+                return job if job.state.is_terminal else None
 
-        return _poll(look, timeout, f"job {job_id} has not ended")
+            return _poll(look, timeout, f"job {job_id} has not ended")
 
     # Models
 
-    def models(self) -> tuple[ModelView, ...]:
+    def models(self) -> Table[ModelView]:
         """List registered models."""
-        return TypeAdapter(tuple[ModelView, ...]).validate_python(self._json("GET", "/v1/models"))
+        return self._table(ModelView, "/v1/models")
 
-    def versions(self, model: str) -> tuple[ModelVersionView, ...]:
+    def versions(self, model: str) -> Table[ModelVersionView]:
         """List a model's versions, newest first."""
-        return TypeAdapter(tuple[ModelVersionView, ...]).validate_python(
-            self._json("GET", f"/v1/models/{model}/versions")
-        )
+        return self._table(ModelVersionView, f"/v1/models/{model}/versions")
 
     def promote(self, model: str, version: int | None = None) -> ModelView:
         """Make a version (the newest without one) the champion; the old champion is kept for the way back."""
@@ -203,9 +215,9 @@ class Platform:
             self._json("PUT", f"/v1/deployments/{name}", json=spec.model_dump(mode="json"))
         )
 
-    def deployments(self) -> tuple[DeploymentView, ...]:
+    def deployments(self) -> Table[DeploymentView]:
         """List deployments."""
-        return TypeAdapter(tuple[DeploymentView, ...]).validate_python(self._json("GET", "/v1/deployments"))
+        return self._table(DeploymentView, "/v1/deployments")
 
     def deployment(self, name: str) -> DeploymentView:
         """Read one deployment."""
@@ -259,14 +271,17 @@ class Platform:
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._connection.send(method, path, **options).json()
 
+    def _table(self, kind: type[V], path: str) -> Table[V]:
+        return Table(kind.model_validate(one) for one in self._json("GET", path))
+
     def _with_package(self, spec: SpecLike, working_dir: Path | str | None) -> dict[str, Any]:
-        fields = _fields(spec)
-        if working_dir is None:
-            return fields
-        with packed(Path(working_dir)) as file:
+        sent = carried(_fields(spec), has_working_dir=working_dir is not None)
+        if working_dir is None and not sent.files:
+            return dict(sent.fields)
+        with packed(Path(working_dir) if working_dir else None, sent.files) as file:
             chunks = file.read()
         answer = self._json("POST", "/v1/packages", content=chunks, headers={"Content-Type": "application/zip"})
-        return {**fields, "working_dir": answer["package"]}
+        return {**sent.fields, "working_dir": answer["package"]}
 
 
 def _fields(spec: SpecLike) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from platform_app.domain.symptoms import (
     end_signs,
     is_silent,
     output_signs,
-    remaining_seconds,
     report_signs,
 )
 from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
 from platform_app.errors import TemporaryError
 from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, WaitingSigns
 from platform_app.services.asked import Asked
-from platform_app.specs import AttemptReport, Catalog, ClusterChoice
+from platform_app.services.room import newest_report, remaining, room_for
+from platform_app.specs import Catalog, ClusterChoice
 from platform_app.views import ExplanationView, OptionView, ReasonView, SignView, WaitView
 
 _UNKNOWN = Explanation(
@@ -88,7 +88,7 @@ class Explain(Asked):
         return self._view(job, found or (_UNKNOWN,), signs, counts)
 
     def _queued(self, job: Job) -> Iterator[Sign]:
-        yield from turn_signs(job, self._room(job))
+        yield from turn_signs(job, room_for(job, self._store, self._storage, self._catalog))
         yield from end_signs(job, "")
         if job.spec.cluster not in self._runners:
             yield Sign(Source.API, "Away", job.message.removeprefix("waits: "), "the platform")
@@ -114,7 +114,7 @@ class Explain(Asked):
             yield from driver_signs(job, job.attempt, self._clock.now())
 
     def _running(self, job: Job, counts: Mapping[str, GroupCount]) -> Iterator[Sign]:
-        report, now = self._report(job), self._clock.now()
+        report, now = newest_report(self._storage, job), self._clock.now()
         yield from report_signs(job, report, now)
         lacks_steps = report is None or report.progress is None or is_silent(report.progress, now)
         if job.state is JobState.STOPPING or not lacks_steps:
@@ -150,24 +150,11 @@ class Explain(Asked):
             return ""
         return kept or ""
 
-    def _report(self, job: Job) -> AttemptReport | None:
-        try:
-            return self._storage.report(job.id, len(job.attempts))
-        except TemporaryError:
-            return None
-
-    def _room(self, job: Job) -> Room:
-        """Give who holds what and who stands in line where a job runs, or would: in its team's namespace, or shared."""
-        live = [one for one in self._store.live() if _place(one) == _place(job)]
-        held = [one for one in live if one.state.holds_capacity]
-        sizes = {one.id: report.num_workers or 0 for one in held if (report := self._report(one))}
-        return Room([one for one in live if one.state is JobState.QUEUED], held, self._catalog, sizes)
-
     def _view(
         self, job: Job, found: Sequence[Explanation], signs: Sequence[Sign], counts: Mapping[str, GroupCount]
     ) -> ExplanationView:
         first, others = found[0], found[1:]
-        room = self._room(job)
+        room = room_for(job, self._store, self._storage, self._catalog)
         could, unblock = [], first.unblock
         if not first.comes and first.evidence and first.evidence[0].source in _COULD_BE_HAD_ELSEWHERE:
             troubled = frozenset(group for group, count in counts.items() if count.troubles)
@@ -201,19 +188,11 @@ class Explain(Asked):
             and sign.source is Source.ADMISSION
             and sign.reason in ("Full", "Behind")
         ):
-            left = {one.id: remaining_seconds(one, self._report(one), now) for one in room.held}
-            return wait_for_room(
-                job, room, {job_id: seconds for job_id, seconds in left.items() if seconds is not None}
-            )
+            return wait_for_room(job, room, remaining(room.held, self._storage, now))
         if first.cause == "workers-launching" and sign and sign.at:
             left_to_come = self._catalog.spot_wait_seconds - (now - sign.at).total_seconds()
             return Wait(0.0, left_to_come) if left_to_come > 0 else None
         return None
-
-
-def _place(job: Job) -> tuple[str, str | None]:
-    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
-    return job.spec.cluster, job.spec.team if dedicated else None
 
 
 def _tells(sign: Sign) -> bool:

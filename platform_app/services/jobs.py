@@ -7,6 +7,7 @@ from dataclasses import replace
 from platform_app.dedicated import attempt_request
 from platform_app.domain import capacity
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.plan import plan
 from platform_app.domain.preflight import preflight
 from platform_app.domain.validation import nearest
 from platform_app.errors import Conflict, FieldProblem, Forbidden, InvalidRequest, TemporaryError
@@ -14,8 +15,9 @@ from platform_app.launch import LaunchContext, packages
 from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage, TeamStore
 from platform_app.services.asked import Asked
 from platform_app.services.guarded import again_when_stale
+from platform_app.services.room import remaining, room_for
 from platform_app.specs import AnyJobSpec, AttemptReport, Catalog, ClusterChoice, digest
-from platform_app.views import EventView, JobView, Page, PlanView, ShareView, TrialView
+from platform_app.views import EventView, JobView, OptionView, Page, PlanView, ShareView, TrialView, WaitView
 
 _LONGEST_ENTRYPOINT = 120_000
 """Bytes. Linux takes no program argument of 128 KiB, and the spec is one of them."""
@@ -68,11 +70,18 @@ class Jobs(Asked):
             )
         return self._view(stored)
 
-    def plan(self, spec: AnyJobSpec) -> PlanView:
-        """Say what a submission would run, where and for how much. Raises InvalidRequest and Forbidden as `submit`."""
-        spec = self._with_team(spec)
-        request = self._rendered(Job(self._new_id(spec.name), spec, self._clock.now()))
-        placement = capacity.place(capacity.demand(spec), self._catalog, {}) or ()
+    def plan(self, spec: AnyJobSpec, hours: float | None = None) -> PlanView:
+        """Say what a submission would run, where, when and for how much. Raises as `submit`.
+
+        Args:
+            spec: what would be submitted.
+            hours: to give the price of; None for the price of an hour alone.
+        """
+        now, spec = self._clock.now(), self._with_team(spec)
+        job = Job(self._new_id(spec.name), spec, now)
+        request = self._rendered(job)
+        room = room_for(job, self._store, self._storage, self._catalog)
+        planned = plan(job, room, remaining(room.held, self._storage, now))
         return PlanView(
             spec=spec,
             spec_digest=digest(spec),
@@ -80,8 +89,17 @@ class Jobs(Asked):
             entrypoint=request.entrypoint,
             runtime_env=dict(request.runtime_env),
             ray_job=dict(request.manifest) if request.manifest else None,
-            placement=tuple(ShareView(**vars(share)) for share in placement),
-            price_per_hour=capacity.price_per_hour(placement, self._catalog),
+            placement=tuple(
+                ShareView(**vars(share), price_per_hour=capacity.price_per_hour((share,), self._catalog))
+                for share in planned.placement
+            ),
+            price_per_hour=planned.price_per_hour,
+            hours=hours,
+            price=None if hours is None else hours * planned.price_per_hour,
+            starts=planned.starts,
+            blocked=planned.blocked,
+            wait=WaitView(**vars(planned.wait)) if planned.wait else None,
+            options=tuple(OptionView(change=o.change, price_per_hour=o.price_per_hour) for o in planned.options),
         )
 
     def get(self, job_id: str) -> JobView:

@@ -1,0 +1,88 @@
+"""How a notebook shows a value: small pieces of HTML and SVG, without a library and without a script."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+
+_CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
+_LONGEST = 300
+_WIDTH, _HEIGHT, _MARGIN = 420, 140, 24
+
+
+def cell(value: object) -> str:
+    """Give a value as escaped text: four digits of a number, `name=value` of a mapping, nothing of None."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return "  ".join(f"{escape(str(name))}={cell(each)}" for name, each in value.items())
+    text = str(value)
+    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], marked: int | None = None) -> str:
+    """Give rows under column heads; one may be marked."""
+    head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in columns)
+    lines = [
+        f'<tr style="font-weight:{"bold" if number == marked else "normal"}">'
+        + "".join(f'<td style="{_CELL}">{cell(value)}</td>' for value in row)
+        + "</tr>"
+        for number, row in enumerate(rows)
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def fields(pairs: Mapping[str, object]) -> str:
+    """Give names and values, one below the other; those without a value are left out."""
+    shown = [(name.replace("_", " "), value) for name, value in pairs.items() if value not in (None, "", (), {})]
+    lines = (
+        f'<tr><th style="{_CELL}">{escape(name)}</th><td style="{_CELL}">{cell(value)}</td></tr>'
+        for name, value in shown
+    )
+    return f"<table><tbody>{''.join(lines)}</tbody></table>"
+
+
+def bar(done: int, total: int, note: str = "") -> str:
+    """Give a progress bar."""
+    share = min(1.0, done / total) if total else 0.0
+    inner = f'<div style="width:{share:.0%};height:10px;background:#2a7ae2"></div>'
+    return (
+        f'<div style="display:inline-block;width:240px;border:1px solid #999">{inner}</div> '
+        f"{done}/{total} {escape(note)}"
+    )
+
+
+def chart(values: Sequence[float], marked: int, name: str) -> str:
+    """Give points in their order from left to right, one of them marked, with the least and the greatest written out.
+
+    Args:
+        values: finite numbers, at least one.
+        marked: which to mark, counted from 0.
+        name: of what they are.
+    """
+    low, high = min(values), max(values)
+    span, steps = (high - low) or 1.0, max(1, len(values) - 1)
+    points = [
+        (
+            _MARGIN + (_WIDTH - 2 * _MARGIN) * number / steps,
+            _HEIGHT - _MARGIN - (_HEIGHT - 2 * _MARGIN) * (value - low) / span,
+        )
+        for number, value in enumerate(values)
+    ]
+    dots = "".join(
+        _dot(x, y, f"{number + 1}: {values[number]:.4g}", number == marked) for number, (x, y) in enumerate(points)
+    )
+    edges = "".join(
+        f'<text x="{_MARGIN}" y="{y}" font-size="10" fill="#666">{value:.4g}</text>'
+        for y, value in ((12, high), (_HEIGHT - 6, low))
+    )
+    title = f'<text x="{_WIDTH / 2}" y="12" font-size="11" text-anchor="middle" fill="#444">{escape(name)}</text>'
+    return f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{escape(name)}">{title}{edges}{dots}</svg>'
+
+
+def _dot(x: float, y: float, told: str, is_marked: bool) -> str:
+    radius, colour = (6, "#d94f00") if is_marked else (3, "#2a7ae2")
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{escape(told)}</title></circle>'

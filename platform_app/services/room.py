@@ -1,0 +1,38 @@
+"""Who holds what and who stands in line where a job runs, or would: read from the ledger and the jobs' own reports."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from platform_app.domain.job import Job, JobState
+from platform_app.domain.symptoms import remaining_seconds
+from platform_app.domain.turn import Room
+from platform_app.errors import TemporaryError
+from platform_app.ports import JobStore, Storage
+from platform_app.specs import AttemptReport, Catalog, ClusterChoice
+
+
+def newest_report(storage: Storage, job: Job) -> AttemptReport | None:
+    """Read the report of a job's newest attempt; None also while storage is away."""
+    try:
+        return storage.report(job.id, len(job.attempts))
+    except TemporaryError:
+        return None
+
+
+def room_for(job: Job, store: JobStore, storage: Storage, catalog: Catalog) -> Room:
+    """Give the room that a job shares with others: on the shared cluster, or in its team's namespace."""
+    live = [one for one in store.live() if _place(one) == _place(job)]
+    held = [one for one in live if one.state.holds_capacity]
+    sizes = {one.id: report.num_workers or 0 for one in held if (report := newest_report(storage, one))}
+    return Room([one for one in live if one.state is JobState.QUEUED], held, catalog, sizes)
+
+
+def remaining(held: Sequence[Job], storage: Storage, now: datetime) -> dict[str, float]:
+    """Give the seconds that running jobs still take at their pace, by job id, as far as that is known."""
+    left = {job.id: remaining_seconds(job, newest_report(storage, job), now) for job in held}
+    return {job_id: seconds for job_id, seconds in left.items() if seconds is not None}
+
+
+def _place(job: Job) -> tuple[str, str | None]:
+    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
+    return job.spec.cluster, job.spec.team if dedicated else None
