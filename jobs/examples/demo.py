@@ -19,7 +19,6 @@ from threading import Event, Thread
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.workloads.digits import test_set
@@ -128,17 +127,7 @@ def tour(timeline: Timeline) -> None:
 
 def run(platform: Platform, spec: Path) -> JobView:
     """Submit a job and wait for it, with a progress bar; it has to succeed."""
-    job = platform.submit(spec)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(job.id, total=None)
-
-        def redraw(now: JobView) -> None:
-            if now.progress:
-                bar.update(task, completed=now.progress.done, total=now.progress.total)
-            bar.update(task, description=f"{now.id} {now.state}")
-
-        job = platform.wait(job.id, timeout=300, on_change=redraw)
+    job = platform.wait(platform.submit(spec).id, timeout=300)
     if job.state != "SUCCEEDED":
         for text in platform.logs(job.id):
             console.out(text, highlight=False)

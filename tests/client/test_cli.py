@@ -1,5 +1,6 @@
 """The `slipway` command against the real API over real HTTP: what people read, what scripts get."""
 
+import io
 import json
 import sys
 from datetime import timedelta
@@ -64,6 +65,33 @@ def test_a_dry_run_shows_where_and_for_how_much(slipway, spec):
     assert code == 0
     assert "gpu-spot" in out
     assert "$0.72 per hour" in out
+    assert "it would start at once" in out
+    assert "$7.20 for 10 hours" in slipway("submit", spec, "--dry-run", "--hours", 10)[1]
+
+
+class Person(io.StringIO):
+    """Standard input of someone at a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("answer", "flags", "stored"), [("n\n", (), 0), ("y\n", (), 1), ("", ("--yes",), 1)])
+def test_a_person_sees_the_plan_and_is_asked_before_anything_is_stored(
+    slipway, spec, platform, monkeypatch, answer, flags, stored
+):
+    monkeypatch.setattr(sys, "stdin", Person(answer))
+    code, out, _ = slipway("submit", spec, "--detach", *flags)
+    assert "price: $0.72 per hour" in out
+    assert ("Submit it?" in out) == (not flags)
+    assert code == (0 if stored else 1)
+    assert len(platform.jobs().items) == stored
+
+
+def test_a_script_is_not_asked(slipway, spec, platform, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert slipway("submit", spec, "--detach")[0] == 0
+    assert len(platform.jobs().items) == 1
 
 
 def test_a_refusal_names_the_field_and_exits_with_2(slipway, spec):

@@ -1,0 +1,42 @@
+"""The plan before the price: where, when and for how much a job would run, and that asking changes nothing."""
+
+import pytest
+
+from tests.control_plane import train_spec
+from tests.service import explained as inject
+
+
+def test_what_fits_would_start_at_once_and_nothing_is_stored(plane):
+    plan = plane.jobs.plan(train_spec(resources={"num_workers": 2}), hours=3)
+    assert (plan.blocked, plan.wait, plan.options) == (False, None, ())
+    assert plan.starts.startswith("it would start at once")
+    assert (plan.price_per_hour, plan.price) == (pytest.approx(0.72), pytest.approx(2.16))
+    assert [(share.group, share.price_per_hour) for share in plan.placement] == [("gpu-spot", pytest.approx(0.72))]
+    assert plane.store.live() == []
+
+
+def test_what_is_free_now_decides_where_and_for_how_much(plane):
+    plane.running(resources={"num_workers": 4})
+    plan = plane.jobs.plan(train_spec())
+    assert [share.group for share in plan.placement] == ["gpu-ondemand"]
+    assert plan.price_per_hour == pytest.approx(1.01)
+
+
+def test_what_does_not_fit_is_told_with_who_holds_the_room_and_what_would_fit(plane):
+    for _ in range(2):
+        plane.running(resources={"num_workers": 2})
+    plan = plane.jobs.plan(train_spec(resources={"num_workers": 2, "market": "spot"}))
+    assert plan.blocked
+    assert "4 of 4 of gpu-spot are taken by digits-000001 (2), digits-000002 (2)" in plan.starts
+    assert [option.change for option in plan.options] == [
+        "resources.market: prefer-spot",
+        "resources.market: on-demand",
+    ]
+    assert plan.wait is None
+    assert plan.price_per_hour == pytest.approx(0.72), "of an empty cluster"
+
+
+def test_the_plan_says_what_explain_says_once_it_is_submitted(plane):
+    inject.filled(plane)
+    planned = plane.jobs.plan(train_spec())
+    assert planned.starts == f"it would wait: {plane.explain.explain(plane.submit()).why}"
