@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from platform_app.display import chart, table
-from platform_app.errors import NotFound
+from platform_app.errors import FieldProblem, InvalidRequest, NotFound
 from platform_app.specs import Objective
 from platform_app.views import TrialView, View, views_table
 
@@ -33,17 +33,27 @@ class Table(tuple[V, ...], Generic[V]):
 class Trials(Table[TrialView]):
     """A sweep's trials, oldest first, and by what they are compared."""
 
-    objective: Objective
+    objective: Objective | None
 
-    def __new__(cls, trials: Iterable[TrialView], objective: Objective) -> "Trials":
+    def __new__(cls, trials: Iterable[TrialView], objective: Objective | None) -> "Trials":
         """Put them together."""
         made = super().__new__(cls, trials)
         made.objective = objective
         return made
 
-    def best(self) -> TrialView:
-        """Give the trial whose metric is best. Raises NotFound before any has reported it."""
-        return self[self._best()]
+    def best(self, objective: Objective | None = None) -> TrialView:
+        """Give the trial whose metric is best.
+
+        Args:
+            objective: what best means; None for what the sweep's spec says. A command's trials need one.
+
+        Raises:
+            NotFound: no trial has reported the metric yet.
+            InvalidRequest: nothing says what best means.
+        """
+        if (wanted := objective or self.objective) is None:
+            raise InvalidRequest(FieldProblem("objective", "a command has none: say which metric, and min or max"))
+        return self[self._best(wanted)]
 
     def to_pandas(self) -> "pd.DataFrame":
         """Give a frame: trial, status, hyperparameters and metrics as numbers, and the seconds that each took."""
@@ -63,21 +73,20 @@ class Trials(Table[TrialView]):
             ]
         )
 
-    def _values(self) -> list[tuple[int, float]]:
+    def _values(self, objective: Objective) -> list[tuple[int, float]]:
         """Give the number of each trial that has reported a finite value, and the value."""
-        told = ((number, trial.metrics.get(self.objective.metric, math.nan)) for number, trial in enumerate(self))
+        told = ((number, trial.metrics.get(objective.metric, math.nan)) for number, trial in enumerate(self))
         return [(number, value) for number, value in told if math.isfinite(value)]
 
-    def _best(self) -> int:
-        if not (values := self._values()):
-            raise NotFound(f"no trial has reported {self.objective.metric} yet")
-        return (max if self.objective.mode == "max" else min)(values, key=lambda one: one[1])[0]
+    def _best(self, objective: Objective) -> int:
+        if not (values := self._values(objective)):
+            raise NotFound(f"no trial has reported {objective.metric} yet")
+        return (max if objective.mode == "max" else min)(values, key=lambda one: one[1])[0]
 
     def _repr_html_(self) -> str:
-        values = self._values()
-        if not values:
+        if self.objective is None or not (values := self._values(self.objective)):
             return super()._repr_html_()
-        best = self._best()
+        best = self._best(self.objective)
         drawn = chart(
             [value for _, value in values], [number for number, _ in values].index(best), self.objective.metric
         )

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from platform_app.domain.capacity import Placement, demand, eligible, place, price_per_hour, slots_per_worker
 from platform_app.domain.explain import Sign, Source
-from platform_app.specs import AnyJobSpec, Catalog, MarketPolicy, WorkerGroup
+from platform_app.specs import AnyJobSpec, Catalog, CommandSpec, MarketPolicy, WorkerGroup
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,17 @@ def options(
         **{group.name: float(group.max_workers) for group in catalog.worker_groups if group.name in without},
     }
     resources, found = spec.resources, []
+    # A command has two fields for what a run and a sweep have one for.
+    field = ("workers" if spec.workers else "driver") if isinstance(spec, CommandSpec) else "resources"
     changes: list[tuple[str, dict[str, object]]] = [
-        (f"resources.market: {policy}", {"market": policy}) for policy in MarketPolicy if policy is not resources.market
+        (f"{field}.market: {policy}", {"market": policy}) for policy in MarketPolicy if policy is not resources.market
     ]
     if resources.accelerator_type:
-        changes.append(("resources.accelerator_type: any", {"accelerator_type": None}))
+        changes.append((f"{field}.accelerator_type: any", {"accelerator_type": None}))
     for fewer in range(resources.min_workers - 1, 0, -1):
-        changes.append((f"resources.num_workers: {fewer}", {"num_workers": fewer}))
+        changes.append((f"{field}.num_workers: {fewer}", {"num_workers": fewer}))
     for change, update in changes:
-        need = demand(spec.model_copy(update={"resources": resources.model_copy(update=update)}))
+        need = demand(spec.model_copy(update={field: resources.model_copy(update=update)}))
         placement = place(need, catalog, taken)
         if placement is not None:
             found.append(Option(change, placement, price_per_hour(placement, catalog)))

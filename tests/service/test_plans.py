@@ -2,6 +2,7 @@
 
 import pytest
 
+from platform_app.specs import CommandSpec
 from tests.control_plane import train_spec
 from tests.service import explained as inject
 
@@ -40,3 +41,12 @@ def test_the_plan_says_what_explain_says_once_it_is_submitted(plane):
     inject.filled(plane)
     planned = plane.jobs.plan(train_spec())
     assert planned.starts == f"it would wait: {plane.explain.explain(plane.submit()).why}"
+
+
+def test_a_command_is_planned_and_offered_what_would_fit(plane):
+    plane.running(resources={"num_workers": 4})
+    fields = {"kind": "command", "name": "script", "entrypoint": "python x.py"}
+    command = CommandSpec(**fields, workers={"num_workers": 2, "market": "spot"})
+    plan = plane.jobs.plan(command)
+    assert plan.blocked
+    assert "workers.market: prefer-spot" in [option.change for option in plan.options]
