@@ -13,66 +13,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 from mlflow import MlflowClient
 from ray import tune
 from ray.cluster_utils import Cluster
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import TensorDataset
 
-from jobs.workload import Workload
 from platform_app.specs import AttemptReport, report_path
+from tests.drills.code.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
-
-
-class Diary(LRScheduler):
-    """Writes down each epoch that was trained: trial, epoch, learning rate; other workers of a trial in their own."""
-
-    def __init__(self, optimizer, path, seconds):
-        self.path, self.seconds = path, seconds
-        super().__init__(optimizer)
-
-    def get_lr(self):
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def step(self):
-        super().step()
-        if self.last_epoch:
-            time.sleep(self.seconds)
-            [rate] = self.get_last_lr()
-            is_first = not dist.is_initialized() or dist.get_rank() == 0
-            trial = tune.get_context().get_trial_id() if is_first else os.getpid()
-            with open(self.path if is_first else f"{self.path}.others", "a") as diary:
-                diary.write(f"{trial} {self.last_epoch} {rate:.6f}\n")
 
 
 def make(config):
     """Give a workload whose score is its learning rate, and that raises where the config says so.
 
+    It writes down each epoch that was trained: trial, epoch, learning rate; other workers of a trial in their own.
+
     Args:
         config: `lr`, `diary`, `seconds` an epoch takes, and `raises`: a file whose absence makes rank 1 raise once.
     """
-    model = torch.nn.Linear(1, 1)
-    with torch.no_grad():
-        model.weight.fill_(config["lr"])
-    data = TensorDataset(torch.ones(4, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
     raises = Path(config.get("raises", "/"))
     if not raises.exists() and dist.get_rank() == 1:
         raises.touch()
         raise ValueError("the second worker is not well")
-    return Workload(
-        model=model,
-        train_dataset=data,
-        eval_dataset=data,
-        optimizer=optimizer,
-        loss=lambda model, batch: model(batch[0]).pow(2).mean(),
-        evaluate=lambda model, batch: {"score": config["lr"]},
-        example_input=torch.zeros(1, 1),
-        lr_scheduler=Diary(optimizer, config["diary"], config["seconds"]),
-    )
+
+    def write_down(epoch, rate):
+        time.sleep(config["seconds"])
+        is_first = not dist.is_initialized() or dist.get_rank() == 0
+        trial = tune.get_context().get_trial_id() if is_first else os.getpid()
+        with open(config["diary"] if is_first else f"{config['diary']}.others", "a") as diary:
+            diary.write(f"{trial} {epoch} {rate:.6f}\n")
+
+    return tiny(config["lr"], write_down, lr=config["lr"])
 
 
 class Sweeps:

@@ -16,41 +16,19 @@ import torch
 from ray import tune
 from rich.console import Console
 from rich.table import Table
-from torch.optim.lr_scheduler import ConstantLR
-from torch.utils.data import TensorDataset
 
 from jobs.attempt import Attempt
 from jobs.sweep import sweep
 from jobs.tracking import start_run
-from jobs.workload import Workload
 from platform_app.specs import SweepSpec
+from tests.drills.code.tiny import tiny
 
 SPACE = {"x": {"type": "uniform", "low": 0.0, "high": 1.0}}
 
 
-class Second(ConstantLR):
-    """An epoch's end that takes a second."""
-
-    def step(self):
-        super().step()
-        if self.last_epoch:
-            time.sleep(1)
-
-
 def make(config):
     """Give a workload whose training takes a second and next to nothing else."""
-    model, data = torch.nn.Linear(1, 1), TensorDataset(torch.ones(2, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return Workload(
-        model=model,
-        train_dataset=data,
-        eval_dataset=data,
-        optimizer=optimizer,
-        loss=lambda model, batch: model(batch[0]).pow(2).mean(),
-        evaluate=lambda model, batch: {"score": config["x"]},
-        example_input=torch.zeros(1, 1),
-        lr_scheduler=Second(optimizer),
-    )
+    return tiny(config["x"], lambda epoch, lr: time.sleep(1))
 
 
 def plain_trial(config):
@@ -79,7 +57,7 @@ def sweep_seconds(trials, at_once, folder):
             "name": "trials",
             "workload": "tests.benchmarks.trials:make",
             "epochs": 1,
-            "batch_size": 2,
+            "batch_size": 4,
             "objective": {"metric": "score", "mode": "max"},
             "space": SPACE,
             "search": {"algorithm": "random", "num_samples": trials, "max_concurrent": at_once},
