@@ -5,6 +5,9 @@ import traceback
 
 from platform_app.specs import FailureCause
 
+MAX_LOSSES_WITHOUT_PROGRESS = 10
+"""Workers may be lost any number of times, but not more often in a row while what they do gets no further."""
+
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 _OURS = tuple(f"/jobs/{name}.py" for name in ("checkpoints", "loop", "saver", "seat", "sharding", "state", "worker"))
 _NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", *_OURS)

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from jobs.attempt import Attempt
 from jobs.driver import drive
 from jobs.failure import JobFailed, describe_traceback
+from jobs.losses import spare_lost_workers
 from jobs.metrics import best
 from jobs.placement import bundle, labels
 from jobs.search import param_space, search_algorithm, trial_scheduler
@@ -67,6 +68,7 @@ def sweep(attempt: Attempt) -> int | None:
         os.environ.setdefault(name, value)
     # It misses the files that Tune's loggers would write.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    spare_lost_workers()
     runs = TrialRuns(attempt)
     try:
         trials = _run_trials(attempt, spec, runs)

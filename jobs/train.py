@@ -32,7 +32,7 @@ from jobs import elastic
 from jobs.attempt import Attempt
 from jobs.checkpoints import Checkpoints
 from jobs.driver import drive
-from jobs.failure import JobFailed, UserCodeFailed
+from jobs.failure import MAX_LOSSES_WITHOUT_PROGRESS, JobFailed, UserCodeFailed
 from jobs.follower import Follower
 from jobs.placement import bundle, labels
 from jobs.process_group import HardwareTorchConfig
@@ -40,9 +40,6 @@ from jobs.pulse import Every
 from jobs.report import ReportFile
 from jobs.worker import require_success, train_worker
 from platform_app.specs import FailureCause, TrainSpec, grant_path
-
-MAX_LOSSES_WITHOUT_PROGRESS = 10
-"""Workers may be lost any number of times, but not more often in a row without a new checkpoint."""
 
 
 class ProgressReport(UserCallback):

@@ -156,3 +156,20 @@ def test_workers_are_let_go_as_the_last_trials_end(sweeps):
     assert falling == sorted(falling, reverse=True), "what was let go is not taken again"
     assert {3, 2, 1} <= set(falling)
     assert sweeps.report("narrow").num_workers == 1
+
+
+@pytest.mark.long
+def test_a_killed_population_goes_on_with_what_it_has_learnt_of_itself(sweeps):
+    search = {"algorithm": "random", "num_samples": 4, "max_concurrent": 4, "seed": 1}
+    spec = sweeps.spec("people", search=search, scheduler={"type": "pbt"}, epochs=6)
+    process = sweeps.start(spec, "people")
+    sweeps.wait_for(lambda: len(sweeps.diary("people")) >= 10 or process.poll(), "10 epochs")
+    kill(process)
+    before = sweeps.diary("people")
+    sweeps.finish(sweeps.start(spec, "people", 2), "people", 2)
+    after = sweeps.diary("people")[len(before) :]
+    assert min(epoch for _, epoch, _ in after) > 1, "nobody begins anew"
+    assert len({trial for trial, _, _ in before + after}) == 4
+    children = sweeps.children("people")
+    assert [child.info.status for child in children] == ["FINISHED"] * 4
+    assert all(sweeps.history(child, "score")[-1][0] == 6 for child in children)
