@@ -25,6 +25,7 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
+from platform_app.services.ray_door import RayDoor
 from platform_app.services.teams import Teams
 from platform_app.settings import Settings
 from platform_app.specs import ClusterChoice, load_catalog
@@ -69,15 +70,18 @@ def api(settings: Settings) -> FastAPI:
     catalog, cluster, kubernetes = load_catalog(settings.catalog), _cluster(settings), _kubernetes(settings)
     storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
     runners, missing = _runners(settings, kubernetes), lambda: database.missing(clock.now())
+    jobs = Jobs(database.jobs, database.teams, storage, registry, catalog, context, clock)
+    logs, packages = Logs(database.jobs, runners, storage), Packages(storage, settings.package_limit_bytes)
     services = Services(
-        jobs=Jobs(database.jobs, database.teams, storage, registry, catalog, context, clock),
+        jobs=jobs,
         explain=Explain(
             database.jobs, runners, storage, catalog, cluster, clock, missing, _signs(settings, kubernetes, clock)
         ),
-        logs=Logs(database.jobs, runners, storage),
+        logs=logs,
         models=Models(registry),
         deployments=Deployments(database.deployments, registry, clock),
-        packages=Packages(storage, settings.package_limit_bytes),
+        packages=packages,
+        ray_door=RayDoor(database.jobs, jobs, logs, packages, clock),
         teams=Teams(database.teams, settings.token_digests, clock),
         cluster=lambda: cluster_view(catalog, cluster),
         missing=missing,

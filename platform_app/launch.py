@@ -64,6 +64,14 @@ def packages(spec: AnyJobSpec) -> frozenset[str]:
     return frozenset((*named, *((spec.working_dir,) if spec.working_dir else ())))
 
 
+def entrypoint(spec: AnyJobSpec) -> str:
+    """Give the line that a job's driver is started with."""
+    if isinstance(spec, CommandSpec):
+        return spec.entrypoint
+    program = "jobs.sweep" if spec.kind == "sweep" else "jobs.train"
+    return f"python -m {program} --spec {shlex.quote(spec.model_dump_json())}"
+
+
 def ray_job(job: Job, context: LaunchContext, catalog: Catalog, uris: Mapping[str, str] | None = None) -> RayJobRequest:
     """Render a job's newest attempt as a Ray job.
 
@@ -83,13 +91,10 @@ def ray_job(job: Job, context: LaunchContext, catalog: Catalog, uris: Mapping[st
         "SLIPWAY_ATTEMPT": str(job.attempt.number),
     }
     if isinstance(spec, CommandSpec):
-        runtime_env = _fetched(spec, uris)
+        runtime_env, driver = _fetched(spec, uris), _driver(spec, catalog)
         theirs = _tracked(job) | (runtime_env.get("env_vars") or {}) | spec.env_vars
-        entrypoint, driver = spec.entrypoint, _driver(spec, catalog)
     else:
-        runtime_env, theirs, driver = {}, spec.env_vars, {}
-        program = "jobs.sweep" if spec.kind == "sweep" else "jobs.train"
-        entrypoint = f"python -m {program} --spec {shlex.quote(spec.model_dump_json())}"
+        runtime_env, driver, theirs = {}, {}, spec.env_vars
     runtime_env["env_vars"] = {**JOB_ENV, **theirs, **ours}
     if spec.working_dir and spec.working_dir in uris:
         runtime_env["working_dir"] = uris[spec.working_dir]
@@ -97,7 +102,7 @@ def ray_job(job: Job, context: LaunchContext, catalog: Catalog, uris: Mapping[st
         runtime_env["pip"] = list(spec.pip)
     return RayJobRequest(
         submission_id=job.submission_id,
-        entrypoint=entrypoint,
+        entrypoint=entrypoint(spec),
         runtime_env=runtime_env,
         metadata={"slipway_job": job.id, "slipway_tier": spec.tier, "slipway_spec": digest(spec)},
         driver=driver,

@@ -49,6 +49,10 @@ class JobStore(Protocol):
         """Read one job."""
         ...
 
+    def at_door(self, door_id: str, team: str | None = None) -> Job | None:
+        """Read the job that Ray's clients know by an id: a team's, or the newest of any."""
+        ...
+
     def list(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
         """Read a page, newest first, and the cursor of the next one. Raises InvalidRequest for a cursor not ours."""
         ...

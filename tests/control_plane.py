@@ -23,6 +23,7 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
+from platform_app.services.ray_door import RayDoor
 from platform_app.services.teams import Teams
 from platform_app.specs import (
     AttemptReport,
@@ -123,13 +124,15 @@ class ControlPlane:
 
     @property
     def services(self) -> Services:
+        packages = Packages(self.storage, limit_bytes=100_000)
         return Services(
             jobs=self.jobs,
             explain=self.explain,
             logs=self.logs,
             models=self.models,
             deployments=self.deployments,
-            packages=Packages(self.storage, limit_bytes=100_000),
+            packages=packages,
+            ray_door=RayDoor(self.store, self.jobs, self.logs, packages, self.clock),
             teams=self.teams,
             cluster=partial(cluster_view, self.catalog, self.cluster),
             missing=lambda: self.database.missing(self.clock.now()),

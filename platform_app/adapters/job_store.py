@@ -53,6 +53,8 @@ class SqlJobStore:
             stored = self._with_key(job.team, job.idempotency_key) if job.idempotency_key else None
             if stored is not None:
                 return stored
+            if job.door_id and self.at_door(job.door_id, job.team):
+                raise Conflict(f"there is a job {job.door_id} already") from error
             if self.get(job.id):
                 raise Conflict(f"there is a job {job.id} already") from error
             raise NotFound(f"there is no team {job.team!r}") from error
@@ -62,6 +64,14 @@ class SqlJobStore:
         """Read one job."""
         with transaction(self._engine) as connection:
             return _read(connection, [job_id]).get(job_id)
+
+    def at_door(self, door_id: str, team: str | None = None) -> Job | None:
+        """Read the job that Ray's clients know by an id: a team's, or the newest of any."""
+        whose = jobs.c.team == team if team else true()
+        newest = select(jobs.c.id).where(jobs.c.door_id == door_id, whose).order_by(jobs.c.created_at.desc())
+        with transaction(self._engine) as connection:
+            found = connection.scalar(newest.limit(1))
+            return _read(connection, [found]).get(found) if found else None
 
     def list(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
         """Read a page, newest first. Each state is a range of its own index, merged: no page sorts the table."""

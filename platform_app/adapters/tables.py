@@ -77,14 +77,17 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("idempotency_key", String(255)),
+    Column("door_id", String(255)),
     Column("version", Integer, nullable=False),
     UniqueConstraint("team", "idempotency_key"),
+    UniqueConstraint("team", "door_id"),
     # A page is a range of one of these, whatever the table's size.
     Index(None, "created_at", "id"),
     Index(None, "state", "created_at", "id"),
     Index(None, "kind", "created_at", "id"),
     Index(None, "name", "created_at", "id"),
     Index(None, "team", "created_at", "id"),
+    Index(None, "door_id"),
 )
 
 attempts = Table(
@@ -188,6 +191,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "idempotency_key": job.idempotency_key,
+        "door_id": job.door_id,
         "version": job.version,
     }
 
@@ -205,6 +209,7 @@ def job_of(row: RowMapping, its_attempts: Iterable[RowMapping]) -> Job:
         ended_at=row["ended_at"],
         attempts=tuple(attempt_of(attempt) for attempt in its_attempts),
         idempotency_key=row["idempotency_key"],
+        door_id=row["door_id"],
         version=row["version"],
     )
 

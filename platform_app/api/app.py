@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from platform_app.api import deployments, inference, jobs, models, platform, teams
+from platform_app.api import deployments, inference, jobs, models, platform, ray_jobs, teams
 from platform_app.api.middleware import Audit, Authentication, BodyLimit, Failsafe
 from platform_app.api.problems import ProblemView, documented, install
 from platform_app.api.services import Services, changes_need_a_member
@@ -50,12 +50,14 @@ def create_app(services: Services) -> FastAPI:
         )
     # A prediction changes nothing.
     app.include_router(inference.router, dependencies=[_bearer], responses=documented(*problems))
+    app.include_router(ray_jobs.router, dependencies=[_bearer, Depends(changes_need_a_member)])
+    app.include_router(ray_jobs.sockets)
     app.include_router(inference.health)
     app.include_router(platform.health)
     # Each wraps those before it: the failsafe is the outermost.
-    app.add_middleware(
-        BodyLimit, limit_bytes=_JSON_LIMIT, limits={platform.PACKAGES_PATH: services.packages.limit_bytes}
-    )
+    uploads = (platform.PACKAGES_PATH, ray_jobs.PACKAGES_PATH)
+    limits = dict.fromkeys(uploads, services.packages.limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=_JSON_LIMIT, limits=limits)
     app.add_middleware(Audit, write=services.teams.audit)
     app.add_middleware(Authentication, authenticate=services.teams.authenticate)
     app.add_middleware(Failsafe)

@@ -136,7 +136,7 @@ class BodyLimit:
         Args:
             app: what to protect.
             limit_bytes: the limit of every route that has none of its own.
-            limits: limits in bytes by path.
+            limits: limits in bytes of all paths that begin so.
         """
         self._app = app
         self._limit = limit_bytes
@@ -147,7 +147,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limits.get(_path(scope), self._limit)
+        own = (limit for beginning, limit in self._limits.items() if _path(scope).startswith(beginning))
+        limit = next(own, self._limit)
         detail = f"the body is larger than the {limit} bytes that this route takes"
         claimed = Headers(scope=scope).get("content-length", "")
         if claimed.isdigit() and int(claimed) > limit:

@@ -39,11 +39,11 @@ def get_cluster(services: Use) -> ClusterView:
 async def add_package(request: Request, services: Use) -> dict[str, str]:
     """Store a zip of code and give the name by which a job's `working_dir` takes it along."""
     # The body goes to storage piece by piece as it arrives; the whole of it is never in memory.
-    package = await run_in_threadpool(lambda: services.packages.add(_pieces(request.stream())))
+    package = await run_in_threadpool(lambda: services.packages.add(pieces(request.stream())))
     return {"package": package}
 
 
-def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
+def pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
     """Read an asynchronous stream from a worker thread."""
 
     async def following() -> bytes | None:

@@ -89,10 +89,16 @@ def problem(
     return Response(view.model_dump_json(), status, all_headers, MEDIA_TYPE)
 
 
+def status_of(error: SlipwayError) -> HTTPStatus:
+    """Give the HTTP status of one of our errors."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def of_error(error: SlipwayError) -> Response:
     """Write the problem document of one of our errors."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    return problem(status, error.code, str(error), error.problems if isinstance(error, InvalidRequest) else ())
+    return problem(
+        status_of(error), error.code, str(error), error.problems if isinstance(error, InvalidRequest) else ()
+    )
 
 
 def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from platform_app.services.jobs import Jobs
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
+from platform_app.services.ray_door import RayDoor
 from platform_app.services.teams import Teams
 from platform_app.specs import Role
 from platform_app.views import ClusterView
@@ -30,6 +31,7 @@ class Services:
     models: Models
     deployments: Deployments
     packages: Packages
+    ray_door: RayDoor
     teams: Teams
     cluster: Callable[[], ClusterView]
     missing: Callable[[], Sequence[str]]
@@ -37,7 +39,13 @@ class Services:
 
     def of(self, caller: Principal) -> "Services":
         """Give the use cases as a caller has them."""
-        return replace(self, jobs=self.jobs.of(caller), explain=self.explain.of(caller), logs=self.logs.of(caller))
+        return replace(
+            self,
+            jobs=self.jobs.of(caller),
+            explain=self.explain.of(caller),
+            logs=self.logs.of(caller),
+            ray_door=self.ray_door.of(caller),
+        )
 
 
 async def _caller(connection: HTTPConnection) -> Principal:

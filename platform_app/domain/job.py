@@ -136,6 +136,8 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     """Oldest first."""
     idempotency_key: str | None = None
+    door_id: str | None = None
+    """The id by which Ray's own clients know it, one within its team; None once they have deleted it."""
     version: int = field(default=1)
     """Counts writes; the guard of every one."""
 

@@ -52,16 +52,22 @@ class Jobs(Asked):
         self._clock = clock
         self._new_id = new_id
 
-    def submit(self, spec: AnyJobSpec, idempotency_key: str | None = None) -> JobView:
+    def submit(self, spec: AnyJobSpec, idempotency_key: str | None = None, door_id: str | None = None) -> JobView:
         """Store a job to be run; the same key and spec again give the job that is stored.
+
+        Args:
+            spec: what to run.
+            idempotency_key: names this submission among the team's.
+            door_id: by which Ray's own clients are to know it; its own id when absent.
 
         Raises:
             InvalidRequest: it could never run; names the fields.
-            Conflict: the key was used for another spec.
+            Conflict: the key was used for another spec, or the team has a job with this `door_id`.
             Forbidden: it names another team than the caller's.
         """
         spec = self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, self._clock.now(), idempotency_key=idempotency_key)
+        job = replace(job, door_id=door_id or job.id)
         self._rendered(job)
         stored = self._store.add(job, [Event(job.created_at, JobState.QUEUED, f"submitted by {self._caller}")])
         if digest(stored.spec) != digest(spec):

@@ -60,6 +60,20 @@ class Logs(Asked):
                 yield piece
             await self._sleep(_PAUSE_SECONDS)
 
+    def read_all(self, job_id: str) -> str:
+        """Read the output of all attempts so far, one after the other. Raises NotFound."""
+        return "".join(self._text(job_id, attempt.number) for attempt in self._stored(job_id).attempts)
+
+    async def follow_all(self, job_id: str) -> AsyncIterator[str]:
+        """Stream the output of one attempt after the other, those that are yet to come too, until the job ends."""
+        number, over = 1, False
+        while not over:
+            async for piece in self.follow(job_id, number):
+                yield piece.decode()
+            job = await asyncio.to_thread(self._stored, job_id)
+            over = job.state.is_terminal and number >= len(job.attempts)
+            number += 1
+
     async def _tail(self, job_id: str, attempt: int, offset: int) -> AsyncIterator[bytes]:
         """Stream what the runner has beyond an offset; ends when the runner ends it or is away."""
         position = 0

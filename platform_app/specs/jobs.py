@@ -280,9 +280,13 @@ class CommandSpec(_JobSpec):
 
     @field_validator("runtime_env")
     @classmethod
-    def _variables_within(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if isinstance(variables := value.get("env_vars"), dict):
-            _without(variables, "SLIPWAY_")
+    def _of_rays_form(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        variables, modules = value.get("env_vars") or {}, value.get("py_modules") or []
+        if not isinstance(variables, dict) or not all(isinstance(one, str) for one in variables.values()):
+            raise ValueError(f"env_vars: expected a mapping of names to strings; got {variables!r}")
+        if not isinstance(modules, list) or not all(isinstance(one, str) for one in modules):
+            raise ValueError(f"py_modules: expected a list of URIs; got {modules!r}")
+        _without(variables, "SLIPWAY_")
         return value
 
     @field_validator("driver", "workers")

@@ -31,3 +31,16 @@ def api(anyone):
 @pytest.fixture
 def token():
     return TOKEN
+
+
+@pytest.fixture
+def made(api):
+    """Give what makes a token and gives it as a header."""
+
+    def make(team="research", role="member", **fields) -> dict[str, str]:
+        spec = {"name": "t", "team": team, "role": role, **fields}
+        answer = api.post("/v1/tokens", json=spec)
+        assert answer.status_code == 201, answer.text
+        return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+    return make

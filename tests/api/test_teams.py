@@ -8,19 +8,6 @@ from tests.api.test_routes import TRAIN
 DEPLOYMENT = {"model": "digits"}
 
 
-@pytest.fixture
-def made(api):
-    """Give what makes a token and gives it as a header."""
-
-    def make(team="research", role="member", **fields) -> dict[str, str]:
-        spec = {"name": "t", "team": team, "role": role, **fields}
-        answer = api.post("/v1/tokens", json=spec)
-        assert answer.status_code == 201, answer.text
-        return {"Authorization": f"Bearer {answer.json()['token']}"}
-
-    return make
-
-
 def test_a_job_is_its_tokens_teams_unless_an_admin_names_another(api, made):
     assert api.post("/v1/jobs", json=TRAIN).json()["team"] == "default"
     assert api.post("/v1/jobs", json={**TRAIN, "team": "product"}).json()["team"] == "product"

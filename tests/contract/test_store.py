@@ -16,6 +16,7 @@ from platform_app.adapters.database import Database, connect, migrate
 from platform_app.adapters.tables import job_row, jobs, metadata
 from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.team import Team
 from platform_app.errors import Conflict, InvalidRequest, StaleWrite, TemporaryError
 from platform_app.ports import JobFilter
 from platform_app.specs import DeploymentSpec
@@ -70,6 +71,25 @@ class TestJobs:
         job = a_job(spec=sweep_spec(config={"depth": 2, "rate": 0.5, "name": "x", "on": True}), idempotency_key="k")
         database.jobs.add(job, [])
         assert database.jobs.get(job.id) == job
+
+    def test_a_job_is_known_at_rays_door_by_one_id_within_its_team(self, database):
+        for team in ("default", "research"):
+            database.teams.add(Team(team, NOW))
+        mine = database.jobs.add(a_job(1, door_id="x"), [])
+        theirs = database.jobs.add(a_job(2, door_id="x", spec=train_spec(team="research")), [])
+        assert database.jobs.at_door("x", "default") == mine
+        assert database.jobs.at_door("x", "research") == theirs
+        assert database.jobs.at_door("x") == theirs
+        assert database.jobs.at_door("y") is None
+        with pytest.raises(Conflict):
+            database.jobs.add(a_job(3, door_id="x"), [])
+
+    def test_an_id_at_rays_door_is_free_again_when_its_job_was_deleted_there(self, database):
+        for number in (1, 2):
+            job = database.jobs.add(a_job(number, door_id="x"), [])
+            assert database.jobs.at_door("x") == job
+            database.jobs.save(replace(job, door_id=None))
+            assert database.jobs.at_door("x") is None
 
     def test_gives_back_a_job_with_its_whole_history(self, database):
         job = database.jobs.add(a_job(), []).admitted(NOW)
