@@ -10,6 +10,7 @@ from platform_app.adapters.mlflow_registry import MlflowRegistry
 from platform_app.adapters.ray_cluster import RayCluster
 from platform_app.adapters.ray_jobs import RayJobs, auth_headers
 from platform_app.adapters.ray_serve import RayServing
+from platform_app.adapters.ray_state import RayState
 from platform_app.adapters.shared_storage import SharedStorage
 from platform_app.api.app import create_app
 from platform_app.api.services import Services
@@ -17,7 +18,7 @@ from platform_app.domain.team import Team
 from platform_app.launch import DedicatedContext, LaunchContext
 from platform_app.local.stock import MarketCluster
 from platform_app.ports import Clock, Cluster, JobRunner
-from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
+from platform_app.reconciler import DeploymentPass, JobPass, OveruseWatch, Reconciler
 from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
@@ -52,6 +53,7 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
         context,
         clock,
         _signs(settings, kubernetes, clock),
+        OveruseWatch(RayState(settings.ray_dashboard_url, auth_headers()), database.jobs, database.teams, clock),
     )
     deployments = DeploymentPass(
         database.deployments,

@@ -15,6 +15,8 @@ from platform_app.specs import AnyJobSpec, Catalog, CommandSpec, ServedModel, di
 JOB_ENV = {
     # A driver that is asked to stop ends its MLflow run first; the default of 3 s is too short for that.
     "RAY_JOB_STOP_WAIT_TIME_S": "10",
+    # A driver may wait for a worker as long as spot capacity is away; Ray would give it up after 15 minutes.
+    "RAY_JOB_START_TIMEOUT_SECONDS": str(7 * 24 * 3600),
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "PYTHONUNBUFFERED": "1",
 }

@@ -209,6 +209,18 @@ class JobRunner(Protocol):
         ...
 
 
+class HeldGpus(Protocol):
+    """What Ray lets running jobs hold beyond their drivers."""
+
+    def of(self, submission_ids: Collection[str]) -> Mapping[str, float]:
+        """Count the GPUs that each job's actors, tasks and placement groups hold; a job that holds none is left out.
+
+        Raises:
+            TemporaryError: the cluster does not say.
+        """
+        ...
+
+
 class WaitingSigns(Protocol):
     """What is known of attempts that wait for their cluster."""
 

@@ -15,7 +15,7 @@ from platform_app.domain.job import Job
 from platform_app.domain.team import DEFAULT_TEAM, Principal, Team, token_digest
 from platform_app.launch import DedicatedContext, LaunchContext
 from platform_app.ports import JobStore, RayJobStatus
-from platform_app.reconciler import DeploymentPass, JobPass, Reconciler
+from platform_app.reconciler import DeploymentPass, JobPass, OveruseWatch, Reconciler
 from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
@@ -35,7 +35,7 @@ from platform_app.specs import (
     load_catalog,
     report_path,
 )
-from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeRunner, FakeSigns
+from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeHeldGpus, FakeRunner, FakeSigns
 
 TOKEN = "a-token"
 """An admin's, of the settings."""
@@ -83,6 +83,7 @@ class ControlPlane:
     no_kubernetes: bool = False
     """Whether the platform knows of none from its next start on."""
     signs: FakeSigns = field(default_factory=FakeSigns)
+    held: FakeHeldGpus = field(default_factory=FakeHeldGpus)
     registry: AwayRegistry = field(default_factory=AwayRegistry)
     serving: AwayServing = field(default_factory=AwayServing)
     cluster: FakeCluster = field(default_factory=FakeCluster)
@@ -153,7 +154,10 @@ class ControlPlane:
 
     def new_reconciler(self, holder: str) -> Reconciler:
         """Start a control plane's reconciler, as a new process would."""
-        jobs = JobPass(self.store, self.runners, self.storage, self.catalog, self.context, self.clock, self.signs)
+        watch = OveruseWatch(self.held, self.store, self.database.teams, self.clock)
+        jobs = JobPass(
+            self.store, self.runners, self.storage, self.catalog, self.context, self.clock, self.signs, watch
+        )
         deployments = DeploymentPass(
             self.database.deployments, self.serving, self.registry, "http://mlflow", self.teams.digests, self.clock
         )

@@ -154,6 +154,18 @@ class FakeRunner:
             await asyncio.sleep(0)
 
 
+class FakeHeldGpus:
+    """`HeldGpus` as a test puts them."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, float] = {}
+        self.power = Switch("Ray's state")
+
+    def of(self, submission_ids: Collection[str]) -> Mapping[str, float]:
+        self.power.check()
+        return {name: gpus for name, gpus in self.held.items() if name in submission_ids}
+
+
 class FakeSigns:
     """`WaitingSigns` as a test puts them."""
 

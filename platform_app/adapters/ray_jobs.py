@@ -63,6 +63,9 @@ class RayJobs:
         answer = self._send("POST", f"/api/jobs/{submission_id}/stop")
         if not answer.is_success and answer.status_code != httpx.codes.NOT_FOUND:
             raise TemporaryError(f"Ray did not stop {submission_id} (HTTP {answer.status_code}): {answer.text[:500]}")
+        seen = self._send("GET", f"/api/jobs/{submission_id}")
+        if seen.is_success and seen.json()["status"] == RayJobStatus.PENDING:
+            _give_up(submission_id)
 
     def release(self, submission_id: str) -> None:
         """Do nothing: the cluster is there for others, and Ray forgets its oldest jobs by itself."""
@@ -102,3 +105,21 @@ class RayJobs:
             # A wrong token is the operator's mistake, not the job's: it waits until the token is right.
             raise TemporaryError(f"Ray's dashboard at {self._url} refuses our token: set RAY_AUTH_TOKEN")
         return answer
+
+
+def _give_up(submission_id: str) -> None:
+    """Stop a Ray job whose driver has no place yet: Ray only asks it to stop once it has one.
+
+    The driver is started by an actor that waits for a worker; without it the job fails within seconds. What is killed
+    here has not begun, or has this moment.
+    """
+    import ray
+    from ray.dashboard.modules.job.common import JOB_ACTOR_NAME_TEMPLATE, SUPERVISOR_ACTOR_RAY_NAMESPACE
+
+    name = JOB_ACTOR_NAME_TEMPLATE.format(job_id=submission_id)
+    try:
+        ray.kill(ray.get_actor(name, namespace=SUPERVISOR_ACTOR_RAY_NAMESPACE))
+    except ValueError:
+        return  # There is no such actor (any more).
+    except ray.exceptions.RayError as error:
+        raise TemporaryError(f"Ray did not stop {submission_id}: {error}") from error

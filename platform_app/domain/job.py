@@ -71,6 +71,8 @@ class Reason(StrEnum):
     WORKERS_LOST = "workers-lost"
     CHECKPOINT_FAILED = "checkpoint-failed"
     TRACKING_UNAVAILABLE = "tracking-unavailable"
+    MORE_THAN_DECLARED = "more-than-declared"
+    """It took more GPUs than it had declared, and its team has such jobs stopped."""
     DRIVER_FAILED = "driver-failed"
     """The driver ended without giving a reason."""
 

@@ -3,5 +3,6 @@
 from platform_app.reconciler.deployments import DeploymentPass
 from platform_app.reconciler.jobs import JobPass
 from platform_app.reconciler.loop import Reconciler
+from platform_app.reconciler.overuse import OveruseWatch
 
-__all__ = ["DeploymentPass", "JobPass", "Reconciler"]
+__all__ = ["DeploymentPass", "JobPass", "OveruseWatch", "Reconciler"]

@@ -14,6 +14,7 @@ from platform_app.errors import PermanentError, TemporaryError
 from platform_app.launch import LaunchContext, packages
 from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage, WaitingSigns
 from platform_app.reconciler.isolation import isolated
+from platform_app.reconciler.overuse import OveruseWatch
 from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, step, told
 from platform_app.reconciler.waiting import Waiting
 from platform_app.specs import AttemptReport, Catalog, ClusterChoice, Grant, SweepSpec
@@ -45,6 +46,7 @@ class JobPass:
         context: LaunchContext,
         clock: Clock,
         signs: WaitingSigns | None = None,
+        overuse: OveruseWatch | None = None,
     ) -> None:
         self._store = store
         self._runners = runners
@@ -61,6 +63,7 @@ class JobPass:
         self._away: dict[ClusterChoice, tuple[datetime, str]] = {}
         """Runners that did not answer: when they are asked again, and why."""
         self._waiting = Waiting(signs, clock) if signs else None
+        self._overuse = overuse
 
     def run(self, may_act: Callable[[], bool]) -> None:
         """Make one pass.
@@ -90,6 +93,9 @@ class JobPass:
             queue = [job for job in there if job.state is JobState.QUEUED]
             self._admit(queue, running, may_act)
             self._resize(queue, running, may_act)
+        if self._overuse:
+            with isolated("what commands hold"):
+                self._overuse.look([job for job in held if job.spec.cluster not in away])
         self._stop_strays({job.submission_id for job in held}, seen)
         self._explain([job for job in held if job.spec.cluster not in away])
 

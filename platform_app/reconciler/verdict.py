@@ -99,6 +99,8 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
         return Ending(Reason.COMPLETED)
     if job.state is JobState.STOPPING or seen.status is RayJobStatus.STOPPED:
         asked = job.state is JobState.STOPPING
+        if asked and job.reason is Reason.MORE_THAN_DECLARED:
+            return Ending(job.reason, job.message)
         return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
     if seen.message.startswith(_NO_RUNTIME_ENV):
         return Ending(Reason.RUNTIME_ENV_FAILED, seen.message)

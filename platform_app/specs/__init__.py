@@ -33,7 +33,7 @@ from platform_app.specs.report import (
 )
 from platform_app.specs.search import Asha, Dimension, Fifo, Search
 from platform_app.specs.serving import BatchingSpec, DeploymentSpec, PromotionSpec, ServedModel
-from platform_app.specs.teams import Quota, Role, TokenSpec
+from platform_app.specs.teams import Overuse, Quota, Role, TokenSpec
 
 __all__ = [
     "AnyJobSpec",
@@ -57,6 +57,7 @@ __all__ = [
     "MarketPolicy",
     "Name",
     "Objective",
+    "Overuse",
     "Precision",
     "Progress",
     "PromotionSpec",

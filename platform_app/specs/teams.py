@@ -7,6 +7,16 @@ from pydantic import Field, StringConstraints
 
 from platform_app.specs.base import Name, Spec
 
+
+class Overuse(StrEnum):
+    """What becomes of a command that takes more GPUs than it declared."""
+
+    WARN = "warn"
+    """Its events say so."""
+    STOP = "stop"
+    """It is stopped, and fails with the reason."""
+
+
 GpuKind = Annotated[str, StringConstraints(pattern=r"^(\*|[\w.-]+(/(spot|on-demand))?)$", max_length=64)]
 """`*` (any), an accelerator type (`A10G`), or one on a market (`A10G/spot`)."""
 
@@ -40,6 +50,9 @@ class Quota(Spec):
     borrow: bool = False
     """Whether its jobs may also have what other teams leave idle. They give it back, by a checkpoint and the queue, as
     soon as a team needs it within its own quota."""
+
+    overuse: Overuse = Overuse.WARN
+    """What becomes of the team's commands that take more GPUs than they declared, and than are charged."""
 
 
 class TokenSpec(Spec):

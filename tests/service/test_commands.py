@@ -3,8 +3,10 @@
 import pytest
 
 from platform_app.domain.job import JobState, Reason
+from platform_app.domain.team import DEFAULT_TEAM
 from platform_app.errors import InvalidRequest
 from platform_app.ports import RayJobStatus
+from platform_app.specs import Overuse, Quota
 from tests.control_plane import command_spec
 
 
@@ -84,3 +86,64 @@ def test_what_can_never_run_is_refused_by_its_field(plane, fields, field):
     with pytest.raises(InvalidRequest) as caught:
         plane.jobs.submit(command_spec(**fields))
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+class TestOveruse:
+    """Of a job that declared one GPU for what it asks inside, and holds two."""
+
+    @pytest.fixture
+    def greedy(self, plane):
+        job_id = plane.jobs.submit(command_spec(workers={"num_workers": 1})).id
+        plane.tick()
+        plane.runner.begin(f"{job_id}-1")
+        plane.tick()
+        plane.held.held[f"{job_id}-1"] = 2
+        return job_id
+
+    def events(self, plane, job_id):
+        return [event.message for event in plane.store.events(job_id) if event.kind == "overuse"]
+
+    def test_is_written_down_once_within_seconds(self, plane, greedy):
+        for _ in range(5):
+            plane.tick()
+        [message] = self.events(plane, greedy)
+        assert "holds 2 GPUs" in message
+        assert "declared 1" in message
+        for _ in range(20):
+            plane.tick()
+        plane.restart()
+        for _ in range(5):
+            plane.tick()
+        assert self.events(plane, greedy) == [message]
+        assert plane.job(greedy).state is JobState.RUNNING
+
+    def test_is_stopped_with_the_reason_where_the_team_has_it_so(self, plane, greedy):
+        plane.database.teams.set_quota(DEFAULT_TEAM, Quota(overuse=Overuse.STOP))
+        for _ in range(5):
+            plane.tick()
+        assert plane.runner.stops
+        plane.end(greedy, RayJobStatus.STOPPED)
+        job = plane.job(greedy)
+        assert (job.state, job.reason) == (JobState.FAILED, Reason.MORE_THAN_DECLARED)
+        assert "declare them" in job.message
+
+    def test_that_is_seen_once_alone_may_be_a_task_that_has_just_ended(self, plane, greedy):
+        plane.tick(3)
+        plane.held.held.clear()
+        plane.tick(3)
+        plane.held.held[f"{greedy}-1"] = 2
+        plane.tick(3)
+        assert self.events(plane, greedy) == []
+
+    def test_is_none_of_what_was_declared(self, plane, greedy):
+        plane.held.held[f"{greedy}-1"] = 1
+        for _ in range(5):
+            plane.tick(3)
+        assert self.events(plane, greedy) == []
+
+    def test_that_cannot_be_looked_at_holds_nothing_back(self, plane, greedy):
+        plane.held.power.away = True
+        for _ in range(5):
+            plane.tick(3)
+        plane.end(greedy)
+        assert plane.job(greedy).state is JobState.SUCCEEDED
