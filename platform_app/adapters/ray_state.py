@@ -61,7 +61,7 @@ class RayState:
     def _drivers(self) -> dict[str, str]:
         """Give the submission id of each driver that a job started, by Ray's id of the driver."""
         import ray
-        from ray._raylet import GcsClient
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray's stub of it lacks most
 
         try:
             gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
