@@ -8,21 +8,17 @@ the job's folder on the shared storage, the trials are runs of the job's MLflow 
 many of them are done: `slipway job`, `slipway trials` and `Platform.best` answer as for a sweep.
 """
 
-import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_app.errors import NotFound
-from platform_app.specs import AttemptReport, AttemptStatus, Progress, report_path, run_dir
+from platform_app.specs import report_path, run_dir
 
 if TYPE_CHECKING:
     import ray.tune
-
-JOB_TAG = "slipway.job_id"
-"""MLflow tag of what a job made."""
 
 
 def run_config(name: str, environment: Mapping[str, str] = os.environ, **options: Any) -> "ray.tune.RunConfig":
@@ -36,72 +32,22 @@ def run_config(name: str, environment: Mapping[str, str] = os.environ, **options
     Raises:
         NotFound: this is no process of the platform's cluster.
     """
+    # Ray takes seconds to import, and most who use the client have no use for it.
     from ray import tune
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    from platform_app.client.tune_callbacks import Ledger, TrialRuns
 
     storage, job_id = environment.get("SLIPWAY_STORAGE"), environment.get("SLIPWAY_JOB_ID")
     if not storage:
         raise NotFound("SLIPWAY_STORAGE is not set: run this inside the cluster, as `ray job submit -- python …` does")
-    if not job_id:
-        warnings.warn(
-            "this is no job of the platform, so its ledger does not count it: submit it by `ray job submit`",
-            stacklevel=2,
-        )
-    tracked = MLflowLoggerCallback(
-        tracking_uri=environment.get("MLFLOW_TRACKING_URI"),
-        experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME", "slipway"),
-        tags={JOB_TAG: job_id, "slipway.trial": "true"} if job_id else {},
-    )
-    ours: list[Any] = [tracked]
+    experiment = environment.get("MLFLOW_EXPERIMENT_NAME", "slipway")
+    ours: list[Any] = [TrialRuns(job_id or name, environment.get("MLFLOW_TRACKING_URI"), experiment)]
     if job_id:
-        ours.append(ledger_callback(Path(report_path(storage, job_id, int(environment.get("SLIPWAY_ATTEMPT", "1"))))))
-    callbacks: Sequence[Any] = options.pop("callbacks", ())
+        number = int(environment.get("SLIPWAY_ATTEMPT", "1"))
+        ours.append(Ledger(Path(report_path(storage, job_id, number))))
+    else:
+        message = "this is no job of the platform, so its ledger does not count it: submit it by `ray job submit`"
+        warnings.warn(message, stacklevel=2)
+    callbacks = [*ours, *options.pop("callbacks", ())]
     place = run_dir(storage, job_id) if job_id else storage
-    return tune.RunConfig(name=name, storage_path=place, callbacks=[*ours, *callbacks], **options)
-
-
-def ledger_callback(path: Path) -> Any:
-    """Give a callback of Tune that tells the platform how many trials are done.
-
-    Args:
-        path: of the attempt's report.
-    """
-    from ray import tune
-
-    class Ledger(tune.Callback):  # type: ignore[misc]  # Ray ships no types
-        """Writes the attempt's report whenever a trial ends."""
-
-        def __init__(self) -> None:
-            self._total = 0
-            self._ended: set[str] = set()
-
-        def setup(self, total_num_samples: int | None = None, **_: Any) -> None:
-            """Begin; Tune says how many samples it will take, -1 or none where it does not know."""
-            self._total = max(total_num_samples or 0, 0)
-            self._tell({})
-
-        def on_trial_complete(self, trial: Any, **_: Any) -> None:
-            """Count a trial that ended."""
-            self._ended.add(trial.trial_id)
-            self._tell(trial.last_result or {})
-
-        on_trial_error = on_trial_complete
-
-        def _tell(self, result: Mapping[str, Any]) -> None:
-            numbers = {
-                name: float(value)
-                for name, value in result.items()
-                if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            }
-            done = len(self._ended)
-            progress = Progress(done=done, total=max(self._total, done, 1), unit="trials", metrics=numbers)
-            _write(path, AttemptReport(status=AttemptStatus.RUNNING, progress=progress))
-
-    return Ledger()
-
-
-def _write(path: Path, report: AttemptReport) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(report.model_dump_json())
-    aside.replace(path)
+    return tune.RunConfig(name=name, storage_path=place, callbacks=callbacks, **options)

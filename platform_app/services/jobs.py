@@ -131,9 +131,9 @@ class Jobs(Asked):
         return [EventView.of(event) for event in self._store.events(job.id)]
 
     def trials(self, job_id: str) -> Sequence[TrialView]:
-        """Show a sweep's trials, oldest first; a training run has none. Raises NotFound."""
+        """Show a sweep's trials, or a tuning command's, oldest first; a training run has none. Raises NotFound."""
         job = self._stored(job_id)
-        return self._registry.trials(job.spec.experiment, job.id) if job.spec.kind == "sweep" else []
+        return self._registry.trials(job.spec.experiment, job.id) if job.spec.kind != "train" else []
 
     @again_when_stale
     def stop(self, job_id: str) -> JobView:
