@@ -1,12 +1,46 @@
-"""How a notebook shows a value: small pieces of HTML and SVG, without a library and without a script."""
+"""What the API answers is a `View`, and how a notebook shows it: small pieces of HTML and SVG, without a script."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 
+from pydantic import BaseModel, ConfigDict
+
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
 _LONGEST = 300
 _WIDTH, _HEIGHT, _MARGIN = 420, 140, 24
+
+
+class View(BaseModel):
+    """Something the API answers; fields may be added in later versions, so readers ignore what they do not know."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        # A metric may be NaN; JSON has no such number, so it is written as the string that a float is read from.
+        ser_json_inf_nan="strings",
+        use_attribute_docstrings=True,
+    )
+
+    def _repr_html_(self) -> str:
+        """Give what a notebook shows: the fields, and a table for each list."""
+        lists = {
+            name: value for name, value in self if isinstance(value, tuple) and value and isinstance(value[0], View)
+        }
+        plain = {name: value for name, value in self if name not in lists and not isinstance(value, BaseModel | dict)}
+        return fields(plain) + "".join(
+            f"<b>{name.replace('_', ' ')}</b>{views_table(rows)}" for name, rows in lists.items()
+        )
+
+
+def views_table(views: "Sequence[View]") -> str:
+    """Give views as a table for a notebook; columns that are empty in all of them are left out."""
+    names = (
+        [name for name in type(views[0]).model_fields if any(getattr(view, name) for view in views)] if views else []
+    )
+    return table(
+        [name.replace("_", " ") for name in names], [[getattr(view, name) for name in names] for view in views]
+    )
 
 
 def cell(value: object) -> str:

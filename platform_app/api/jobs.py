@@ -12,9 +12,10 @@ from fastapi.responses import StreamingResponse
 from platform_app.api.problems import documented
 from platform_app.api.services import Noted, Use
 from platform_app.domain.job import JobState
+from platform_app.plans import ExplanationView, PlanView
 from platform_app.ports import JobFilter
 from platform_app.specs import JobSpec
-from platform_app.views import EventView, ExplanationView, JobView, Page, PlanView, TrialView
+from platform_app.views import EventView, JobView, Page, TrialView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

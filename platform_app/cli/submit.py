@@ -13,8 +13,9 @@ from platform_app.cli.why import wait_range
 from platform_app.client import Platform
 from platform_app.client.progress import live, progress_text
 from platform_app.domain.job import JobState
+from platform_app.plans import PlanView
 from platform_app.specs import CommandSpec
-from platform_app.views import JobView, PlanView
+from platform_app.views import JobView
 
 app = typer.Typer()
 

@@ -6,7 +6,7 @@ from rich.markup import escape
 from platform_app.cli.jobs import JobId, JsonFlag
 from platform_app.cli.output import ago, coloured, console, print_json, print_table, span
 from platform_app.client import Platform
-from platform_app.views import ExplanationView, WaitView
+from platform_app.plans import ExplanationView, WaitView
 
 app = typer.Typer()
 

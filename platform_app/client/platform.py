@@ -15,22 +15,21 @@ from platform_app.client.functions import carried
 from platform_app.client.packaging import packed
 from platform_app.client.progress import live
 from platform_app.client.results import Table, Trials
+from platform_app.display import View
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
+from platform_app.plans import ExplanationView, PlanView
 from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Spec
 from platform_app.views import (
     ClusterView,
     DeploymentView,
     EventView,
-    ExplanationView,
     JobView,
     ModelVersionView,
     ModelView,
     Page,
-    PlanView,
     TrialView,
-    View,
 )
 
 SpecLike = AnyJobSpec | Mapping[str, Any] | str | Path

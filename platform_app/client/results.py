@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from platform_app.display import chart, table
+from platform_app.display import View, chart, table, views_table
 from platform_app.errors import FieldProblem, InvalidRequest, NotFound
 from platform_app.specs import Objective
-from platform_app.views import TrialView, View, views_table
+from platform_app.views import TrialView
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it has no types of its own

@@ -3,7 +3,7 @@
 Functions of the queue, of what runs and of the catalog, as `platform_app.domain.admission` is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from platform_app.domain.admission import by_admission, charge, in_order
@@ -44,6 +44,12 @@ class Room:
     catalog: Catalog
     sizes: Mapping[str, int]
     """As `platform_app.domain.admission.decide` takes them."""
+    sees: Callable[[str], bool] = lambda _team: True
+    """Whether who asks may know the jobs of a team by their names."""
+
+    def name(self, job: Job) -> str:
+        """Name a job for who asks."""
+        return job.id if self.sees(job.team) else f"a job of team {job.team}"
 
     def holdings(self, shrunk: bool = False) -> dict[str, Placement]:
         """Give what each job that holds capacity holds, by job id; `shrunk`: were elastic runs at their fewest."""
@@ -85,7 +91,7 @@ def turn_signs(job: Job, room: Room) -> tuple[Sign, ...]:
         add(place(demand(one.spec), room.catalog, used) or (), used)
     line = f"it is number {len(ahead) + 1} of {max(len(room.queue), len(ahead) + 1)} in the queue"
     if ahead:
-        line += f", behind {_names(one.id for one in ahead)}"
+        line += f", behind {_names(map(room.name, ahead))}"
     if place(demand(job.spec), room.catalog, used) is not None:
         return (_sign("Next", "there is room for it: it is started with the next pass over the queue"),)
     shrunk = room.used(shrunk=True)
@@ -130,16 +136,16 @@ def wait_for_room(job: Job, room: Room, remaining: Mapping[str, float]) -> Wait 
 
 def _taken(job: Job, room: Room) -> str:
     """Say of each group that would do who holds its workers."""
-    holdings, parts = room.holdings(), []
+    holdings, parts, known = room.holdings(), [], {one.id: one for one in room.held}
     for group in eligible(room.catalog, job.spec.resources):
         holders = [
-            (job_id, share.cluster_workers)
+            (room.name(known[job_id]), share.cluster_workers)
             for job_id, placement in holdings.items()
             for share in placement
             if share.group == group.name
         ]
         total = sum(workers for _, workers in holders)
-        by = f" by {_names(f'{job_id} ({workers:g})' for job_id, workers in holders)}" if holders else ""
+        by = f" by {_names(f'{name} ({workers:g})' for name, workers in holders)}" if holders else ""
         parts.append(f"{total:g} of {group.max_workers} of {group.name} are taken{by}")
     each = max(slots_per_worker(group, job.spec.resources) for group in eligible(room.catalog, job.spec.resources))
     return "; ".join(parts) + (f" ({each} of its training workers fit on one)" if each > 1 else "")

@@ -19,11 +19,11 @@ from platform_app.domain.symptoms import (
 )
 from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
 from platform_app.errors import TemporaryError
+from platform_app.plans import ExplanationView, OptionView, ReasonView, SignView, WaitView
 from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, WaitingSigns
 from platform_app.services.asked import Asked
 from platform_app.services.room import newest_report, remaining, room_for
 from platform_app.specs import Catalog, ClusterChoice
-from platform_app.views import ExplanationView, OptionView, ReasonView, SignView, WaitView
 
 _UNKNOWN = Explanation(
     "unknown", "nothing that is known explains it", "see its output and events (slipway logs, events)"
@@ -88,7 +88,7 @@ class Explain(Asked):
         return self._view(job, found or (_UNKNOWN,), signs, counts)
 
     def _queued(self, job: Job) -> Iterator[Sign]:
-        yield from turn_signs(job, room_for(job, self._store, self._storage, self._catalog))
+        yield from turn_signs(job, room_for(job, self._store, self._storage, self._catalog, self._caller))
         yield from end_signs(job, "")
         if job.spec.cluster not in self._runners:
             yield Sign(Source.API, "Away", job.message.removeprefix("waits: "), "the platform")
@@ -154,7 +154,7 @@ class Explain(Asked):
         self, job: Job, found: Sequence[Explanation], signs: Sequence[Sign], counts: Mapping[str, GroupCount]
     ) -> ExplanationView:
         first, others = found[0], found[1:]
-        room = room_for(job, self._store, self._storage, self._catalog)
+        room = room_for(job, self._store, self._storage, self._catalog, self._caller)
         could, unblock = [], first.unblock
         if not first.comes and first.evidence and first.evidence[0].source in _COULD_BE_HAD_ELSEWHERE:
             troubled = frozenset(group for group, count in counts.items() if count.troubles)

@@ -12,12 +12,13 @@ from platform_app.domain.preflight import preflight
 from platform_app.domain.validation import nearest
 from platform_app.errors import Conflict, FieldProblem, Forbidden, InvalidRequest, TemporaryError
 from platform_app.launch import LaunchContext, packages
+from platform_app.plans import OptionView, PlanView, ShareView, WaitView
 from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage, TeamStore
 from platform_app.services.asked import Asked
 from platform_app.services.guarded import again_when_stale
 from platform_app.services.room import remaining, room_for
 from platform_app.specs import AnyJobSpec, AttemptReport, Catalog, ClusterChoice, digest
-from platform_app.views import EventView, JobView, OptionView, Page, PlanView, ShareView, TrialView, WaitView
+from platform_app.views import EventView, JobView, Page, TrialView
 
 _LONGEST_ENTRYPOINT = 120_000
 """Bytes. Linux takes no program argument of 128 KiB, and the spec is one of them."""
@@ -86,7 +87,7 @@ class Jobs(Asked):
         now, spec = self._clock.now(), self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, now)
         request = self._rendered(job)
-        room = room_for(job, self._store, self._storage, self._catalog)
+        room = room_for(job, self._store, self._storage, self._catalog, self._caller)
         planned = plan(job, room, remaining(room.held, self._storage, now))
         return PlanView(
             spec=spec,

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from platform_app.domain.job import Job, JobState
 from platform_app.domain.symptoms import remaining_seconds
+from platform_app.domain.team import Principal
 from platform_app.domain.turn import Room
 from platform_app.errors import TemporaryError
 from platform_app.ports import JobStore, Storage
@@ -19,12 +20,20 @@ def newest_report(storage: Storage, job: Job) -> AttemptReport | None:
         return None
 
 
-def room_for(job: Job, store: JobStore, storage: Storage, catalog: Catalog) -> Room:
-    """Give the room that a job shares with others: on the shared cluster, or in its team's namespace."""
+def room_for(job: Job, store: JobStore, storage: Storage, catalog: Catalog, caller: Principal) -> Room:
+    """Give the room that a job shares with others: on the shared cluster, or in its team's namespace.
+
+    Args:
+        job: which job, stored or not.
+        store: the ledger.
+        storage: the jobs' own reports.
+        catalog: what there is.
+        caller: who asks; what others run is not named to them.
+    """
     live = [one for one in store.live() if _place(one) == _place(job)]
     held = [one for one in live if one.state.holds_capacity]
     sizes = {one.id: report.num_workers or 0 for one in held if (report := newest_report(storage, one))}
-    return Room([one for one in live if one.state is JobState.QUEUED], held, catalog, sizes)
+    return Room([one for one in live if one.state is JobState.QUEUED], held, catalog, sizes, caller.sees)
 
 
 def remaining(held: Sequence[Job], storage: Storage, now: datetime) -> dict[str, float]:

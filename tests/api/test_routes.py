@@ -3,7 +3,8 @@
 import pytest
 
 from platform_app.domain.supply import GroupCount
-from platform_app.views import JobView, Page, PlanView
+from platform_app.plans import PlanView
+from platform_app.views import JobView, Page
 from tests.control_plane import a_zip
 
 TRAIN = {"kind": "train", "name": "digits", "workload": "jobs.workloads.digits:make"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from platform_app.specs import CommandSpec
+from platform_app.domain.team import Principal
+from platform_app.specs import CommandSpec, Role
 from tests.control_plane import train_spec
 from tests.service import explained as inject
 
@@ -50,3 +51,12 @@ def test_a_command_is_planned_and_offered_what_would_fit(plane):
     plan = plane.jobs.plan(command)
     assert plan.blocked
     assert "workers.market: prefer-spot" in [option.change for option in plan.options]
+
+
+def test_jobs_of_another_team_hold_room_without_a_name(plane):
+    inject.filled(plane, team="research")
+    asker = Principal("product", Role.MEMBER, "t")
+    planned = plane.jobs.of(asker).plan(train_spec())
+    assert "by a job of team research (2), a job of team research (2)" in planned.starts
+    waiting = plane.jobs.of(asker).submit(train_spec())
+    assert "digits-" not in plane.explain.of(asker).explain(waiting.id).model_dump_json().replace(waiting.id, "")
