@@ -156,7 +156,7 @@ def test_model_servers_know_every_token_that_lets_in_and_no_other(api, plane, ma
 
 
 def test_a_team_has_the_quota_that_it_was_given_last(api, made):
-    quota = {"gpus": {"A10G": 4, "A10G/on-demand": 1}, "cpus": 64, "jobs": 3, "borrow": True}
+    quota = {"gpus": {"A10G": 4, "A10G/on-demand": 1}, "cpus": 64, "jobs": 3, "borrow": True, "overuse": "stop"}
     assert api.put("/v1/teams/vision", json=quota).json()["quota"] == quota
     assert api.put("/v1/teams/vision", json={"jobs": 1}).json()["quota"]["gpus"] == {}
     assert [team["name"] for team in api.get("/v1/teams").json()] == ["default", "product", "research", "vision"]
