@@ -20,7 +20,7 @@ from tests.running import Running, eventually
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 RAY = str(Path(sys.executable).with_name("ray"))
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass
@@ -161,6 +161,7 @@ def test_the_command_line_submits_follows_and_exits_as_the_job_did(server, code)
     assert "exit code 3" in failed.stdout + failed.stderr
 
 
+@pytest.mark.long
 def test_the_command_line_looks_stops_and_deletes(server):
     name = f"cli-{uuid.uuid4().hex[:6]}"
     begun = server.cli("submit", "--no-wait", "--submission-id", name, "--", "bash", "-c", "echo begun; sleep 600")
