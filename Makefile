@@ -19,9 +19,9 @@ test: unit ## all tests: unit and API first (a minute), then Kubernetes' stand-i
 	$(BIN)/pytest -m "not ray" tests/kube && $(BIN)/pytest -m "ray and not long"
 
 unit: $(BIN)/slipway ## unit, service, API and contract tests only
-	$(BIN)/pytest -n logical -m "not ray" --ignore tests/kube
+	$(BIN)/pytest -n logical -m "not ray and not long" --ignore tests/kube
 
-test-long: $(BIN)/slipway ## the tests that kill and resize again and again on real Ray (half an hour)
+test-long: $(BIN)/slipway ## the tests that kill and resize again and again, and admission over 100,000 events (half an hour)
 	$(BIN)/pytest -m long
 
 check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings, Kubernetes manifests

@@ -124,9 +124,20 @@ def most(resources: WorkerResources, grant: Path, at_most: int | None = None) ->
     return max(min(read_grant(grant) or bound, bound), resources.min_workers)
 
 
+def is_to_leave(path: Path, attempt: int) -> bool:
+    """Say whether the platform has told an attempt to commit a checkpoint and end."""
+    told = _read(path)
+    return told is not None and told.leave == attempt
+
+
 def read_grant(path: Path) -> int | None:
     """Read how many workers the platform grants; None when it has not spoken."""
+    told = _read(path)
+    return told.num_workers if told else None
+
+
+def _read(path: Path) -> Grant | None:
     try:
-        return Grant.model_validate_json(path.read_bytes()).num_workers
+        return Grant.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None

@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+from jobs import elastic
 from jobs.attempt import Attempt
 from jobs.pulse import Pulse, ask_to_leave, read_pulse
 from jobs.report import ReportFile
-from platform_app.specs import Interruption, Progress
+from platform_app.specs import Interruption, Progress, grant_path
 
 SETTLE_SECONDS = 5.0
 """A size that the run could have must last so long before it is taken: nodes come in twos and threes."""
@@ -39,7 +41,7 @@ class Follower:
 
     Args:
         attempt: the attempt.
-        wanted: gives how many workers the run should be on, told how many it is on.
+        wanted: gives how many workers the run should be on, told how many it is on; 0 where it is to end.
         clock: in seconds.
     """
 
@@ -60,8 +62,9 @@ class Follower:
         self._warnings: list[str] = []
         self._began_at: float | None = None
         # The driver of an attempt before may have died: what it saw last is where this one goes on.
-        last = read_pulse(self._run_dir)
-        self._interrupted = (last, "driver-lost") if last and last.step < last.total_steps else None
+        last, grant = read_pulse(self._run_dir), Path(grant_path(attempt.storage, attempt.job_id))
+        cause = "preempted" if elastic.is_to_leave(grant, attempt.number - 1) else "driver-lost"
+        self._interrupted = (last, cause) if last and last.step < last.total_steps else None
 
     def begin(self, generation: str) -> None:
         """Follow a new generation of workers."""
@@ -133,7 +136,10 @@ class Follower:
 
     def _resize(self, pulse: Pulse) -> None:
         wanted, now = self._wanted(pulse.num_workers), self._clock()
-        if wanted == pulse.num_workers:
+        if wanted == 0:
+            self._asked = 0  # Others wait for its room: there is nothing to settle.
+            ask_to_leave(self._run_dir, pulse.generation)
+        elif wanted == pulse.num_workers:
             self._wanted_since = None
         elif self._wanted_since is None or self._wanted_since[0] != wanted:
             self._wanted_since = (wanted, now)

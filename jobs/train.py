@@ -9,6 +9,8 @@ ray job submit --working-dir . -- python -m jobs.train --spec jobs/examples/ddp.
 
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -76,6 +78,8 @@ def train(attempt: Attempt) -> int | None:
     reserve = elastic.Reserve(lambda: elastic.PlacedRoom(spec.resources))
 
     def wanted(now: int) -> int:
+        if elastic.is_to_leave(grant, attempt.number):
+            return 0
         target = elastic.most(spec.resources, grant) if spec.resources.is_elastic else now
         return min(target, now) + reserve.growth(max(target - now, 0))
 
@@ -102,6 +106,9 @@ def train(attempt: Attempt) -> int | None:
             require_success(outcome)
             if not outcome.get("left"):
                 return outcome.get("model_version")
+            if asked == 0:
+                print(f"{attempt.job_id} makes room for another job", flush=True)  # noqa: T201
+                sys.exit(128 + signal.SIGTERM)
             # Who gives up workers to have more does not take those that others gave up for the same reason.
             at_most = asked or spec.resources.max_workers
 

@@ -47,6 +47,7 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
     kubernetes = _kubernetes(settings)
     jobs = JobPass(
         database.jobs,
+        database.teams,
         _runners(settings, kubernetes),
         SharedStorage(settings.storage),
         load_catalog(settings.catalog),

@@ -109,6 +109,10 @@ class TeamStore(Protocol):
         """Replace a team's quota; nothing happens when there is no such team."""
         ...
 
+    def account(self, name: str, used: float, now: datetime) -> None:
+        """Write what a team's jobs have used lately, as of now; nothing happens when there is no such team."""
+        ...
+
     def tokens(self, team: str | None = None) -> Sequence[Token]:
         """Read the tokens of a team, or all: also those that let nobody in any more; oldest first."""
         ...

@@ -156,7 +156,15 @@ class ControlPlane:
         """Start a control plane's reconciler, as a new process would."""
         watch = OveruseWatch(self.held, self.store, self.database.teams, self.clock)
         jobs = JobPass(
-            self.store, self.runners, self.storage, self.catalog, self.context, self.clock, self.signs, watch
+            self.store,
+            self.database.teams,
+            self.runners,
+            self.storage,
+            self.catalog,
+            self.context,
+            self.clock,
+            self.signs,
+            watch,
         )
         deployments = DeploymentPass(
             self.database.deployments, self.serving, self.registry, "http://mlflow", self.teams.digests, self.clock

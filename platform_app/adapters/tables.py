@@ -4,6 +4,7 @@ Portable SQL types only: SQLite on a laptop and PostgreSQL on a cluster hold the
 kept as the spec's own JSON; what is searched, ordered or guarded by is a column.
 """
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from platform_app.domain.capacity import Share
 from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
 from platform_app.domain.team import AuditEntry, Team, Token
@@ -102,6 +104,7 @@ attempts = Table(
     Column("message", Text, nullable=False),
     Column("granted_workers", Integer),
     Column("preempted_for", String(64)),
+    Column("placement", Text, nullable=False, server_default="[]"),
 )
 
 events = Table(
@@ -216,13 +219,15 @@ def job_of(row: RowMapping, its_attempts: Iterable[RowMapping]) -> Job:
 
 def attempt_row(job_id: str, attempt: Attempt) -> dict[str, Any]:
     """Give an attempt as a row of `attempts`."""
-    return {"job_id": job_id, **vars(attempt)}
+    placement = json.dumps([vars(share) for share in attempt.placement])
+    return {"job_id": job_id, **vars(attempt), "placement": placement}
 
 
 def attempt_of(row: RowMapping) -> Attempt:
     """Read an attempt from its row."""
     fields = {name: value for name, value in row.items() if name != "job_id"}
-    return Attempt(**{**fields, "reason": row["reason"] and Reason(row["reason"])})
+    placement = tuple(Share(**share) for share in json.loads(row["placement"]))
+    return Attempt(**{**fields, "reason": row["reason"] and Reason(row["reason"]), "placement": placement})
 
 
 def event_row(job_id: str, event: Event) -> dict[str, Any]:
@@ -248,7 +253,7 @@ def deployment_of(row: RowMapping) -> Deployment:
 
 def team_of(row: RowMapping) -> Team:
     """Read a team from its row."""
-    return Team(row["name"], row["created_at"], Quota.model_validate_json(row["quota"]))
+    return Team(**{**row, "quota": Quota.model_validate_json(row["quota"])})
 
 
 def token_of(row: RowMapping) -> Token:

@@ -39,6 +39,11 @@ class SqlTeamStore:
         with transaction(self._engine) as connection:
             connection.execute(update(teams).where(teams.c.name == name).values(quota=quota.model_dump_json()))
 
+    def account(self, name: str, used: float, now: datetime) -> None:
+        """Write what a team's jobs have used lately, as of now; nothing happens when there is no such team."""
+        with transaction(self._engine) as connection:
+            connection.execute(update(teams).where(teams.c.name == name).values(used=used, used_at=now))
+
     def tokens(self, team: str | None = None) -> Sequence[Token]:
         """Read the tokens of a team, or all: also those that let nobody in any more; oldest first."""
         wanted = true() if team is None else tokens.c.team == team

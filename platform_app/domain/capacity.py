@@ -7,6 +7,7 @@ cluster worker.
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
+from platform_app.domain import quota
 from platform_app.errors import FieldProblem
 from platform_app.specs import (
     AnyJobSpec,
@@ -71,6 +72,11 @@ def exactly(need: Demand, num_workers: int) -> Demand:
     return Demand(need.per_worker, at_least=num_workers, at_most=num_workers)
 
 
+def at_least(need: Demand) -> Demand:
+    """Give the demand for no more than it cannot do without."""
+    return replace(need, at_most=need.at_least)
+
+
 def add(placement: Placement, used: MutableMapping[str, float]) -> None:
     """Count a placement's cluster workers as taken."""
     for share in placement:
@@ -82,12 +88,24 @@ def size(placement: Placement) -> int:
     return sum(share.training_workers for share in placement)
 
 
+def trimmed(placement: Placement, training_workers: int) -> Placement:
+    """Give so many of a placement's workers, those on preferred groups, with its driver."""
+    kept: list[Share] = []
+    for share in placement:
+        take = min(share.training_workers, training_workers)
+        if share.training_workers == 0:
+            kept.append(share)
+        elif take:
+            kept.append(Share(share.group, take, share.cluster_workers * take / share.training_workers))
+            training_workers -= take
+    return tuple(kept)
+
+
 def slots_per_worker(group: WorkerGroup, per_worker: WorkerResources) -> int:
     """How many training workers fit on one worker of the group; 0 when none does."""
     by_cpu = group.cpus / per_worker.cpus_per_worker
     by_gpu = group.gpus / per_worker.gpus_per_worker if per_worker.gpus_per_worker else by_cpu
-    # 1e-9: three shares of 1/3 GPU are one GPU, whatever floating point says.
-    return int(min(by_cpu, by_gpu) + 1e-9)
+    return int(min(by_cpu, by_gpu) + quota.EPSILON)
 
 
 def eligible(catalog: Catalog, per_worker: WorkerResources) -> tuple[WorkerGroup, ...]:
@@ -96,35 +114,55 @@ def eligible(catalog: Catalog, per_worker: WorkerResources) -> tuple[WorkerGroup
     return tuple(sorted(found, key=lambda group: -group.priority))
 
 
-def place(need: Demand, catalog: Catalog, used: Mapping[str, float]) -> Placement | None:
+def place(
+    need: Demand, catalog: Catalog, used: Mapping[str, float], left: quota.Amounts | None = None
+) -> Placement | None:
     """Put a job on the groups that have room, preferred groups first.
+
+    The meters of a quota lie within one another, so that taking what is preferred never leads to fewer workers.
 
     Args:
         need: what the job needs.
         catalog: the groups and their maxima.
         used: cluster workers of each group that are taken already.
+        left: what its team's quota leaves, by meter; None where nothing bounds it.
 
     Returns:
         Where its workers go: as many as fit, `need.at_most` at the most; None when not even `need.at_least` fit.
     """
-    beside = _driver(need.driver, catalog, used) if need.driver else ()
-    if beside is None:
+    left = left or {}
+    if left.get(quota.JOBS, 1) < 1:
         return None
-    used = dict(used)
-    add(beside, used)
-    rooms = []
-    for group in eligible(catalog, need.per_worker):
-        each = slots_per_worker(group, need.per_worker)
-        rooms.append((group.name, each, max(0, int((group.max_workers - used.get(group.name, 0.0)) * each + 1e-9))))
-    room = min(need.at_most, sum(slots for _, _, slots in rooms))
-    missing = room - room % need.together
-    if missing < need.at_least:
+    beside: Placement = ()
+    if need.driver:
+        beside = tuple(replace(one, training_workers=0) for one in _fill(need.driver, 1, catalog, used, left))
+        if not beside:
+            return None
+        used = dict(used)
+        add(beside, used)
+        on = next(group for group in catalog.worker_groups if group.name == beside[0].group)
+        left = quota.less(left, quota.of_worker(on, need.driver), 1)
+    shares = _fill(need.per_worker, need.at_most, catalog, used, left)
+    most = size(shares)
+    wanted = most - most % need.together
+    if wanted < need.at_least:
         return None
-    shares = [*beside]
-    for name, each, slots in rooms:
-        if take := min(missing, slots):
-            shares.append(Share(name, take, take / each))
-            missing -= take
+    return (*beside, *(shares if wanted == most else _fill(need.per_worker, wanted, catalog, used, left)))
+
+
+def _fill(
+    per_worker: WorkerResources, wanted: int, catalog: Catalog, used: Mapping[str, float], left: quota.Amounts
+) -> Placement:
+    """Put as many workers on groups as there is room for, and as are wanted."""
+    shares: list[Share] = []
+    for group in eligible(catalog, per_worker):
+        each = slots_per_worker(group, per_worker)
+        room = (group.max_workers - used.get(group.name, 0.0)) * each + quota.EPSILON
+        bounded = quota.of_worker(group, per_worker) if left else {}
+        if (take := min(wanted, int(min(room, quota.workers_within(left, bounded))))) > 0:
+            shares.append(Share(group.name, take, take / each))
+            left = quota.less(left, bounded, take)
+            wanted -= take
     return tuple(shares)
 
 
@@ -161,10 +199,14 @@ def _impossible(field: str, need: Demand, catalog: Catalog) -> tuple[FieldProble
     return (FieldProblem(f"{field}.num_workers", message),)
 
 
-def _driver(held: WorkerResources, catalog: Catalog, used: Mapping[str, float]) -> Placement | None:
-    """Put a driver on the first group that has room for it."""
-    shares = place(Demand(held, at_least=1, at_most=1), catalog, used)
-    return shares and tuple(replace(share, training_workers=0) for share in shares)
+def charge(need: Demand, placement: Placement, catalog: Catalog) -> dict[str, float]:
+    """Say what a placement is charged with, by meter: every worker with what it asks for, and one job."""
+    groups = {group.name: group for group in catalog.worker_groups}
+    amounts: dict[str, float] = {quota.JOBS: 1}
+    for share in placement:
+        held = need.per_worker if share.training_workers else need.driver or need.per_worker
+        quota.spend(amounts, quota.of_worker(groups[share.group], held), share.training_workers or 1)
+    return amounts
 
 
 def price_per_hour(placement: Placement, catalog: Catalog) -> float:

@@ -1,57 +1,105 @@
-"""How many workers each elastic run should have. A function of what runs, what waits and the catalog alone.
+"""How many workers each elastic run should have. A function of what runs, what waits, the quotas and the catalog alone.
 
 It does not depend on how many each has now, so two runs that resize side by side come to rest at once: the same jobs
 always give the same sizes, and no run waits for another to make room that it was promised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from platform_app.domain.admission import by_admission, charge, in_order
-from platform_app.domain.capacity import add, demand, exactly, is_elastic, place
+from platform_app.domain import quota
+from platform_app.domain.capacity import Demand, Placement, at_least, demand, exactly, is_elastic, place, size, trimmed
+from platform_app.domain.holdings import NO_QUOTA, Taken, by_admission, holdings, priority
 from platform_app.domain.job import Job
-from platform_app.specs import Catalog
+from platform_app.domain.order import in_order
+from platform_app.specs import Catalog, Quota
 
 
 def grants(
-    active: Sequence[Job], queue: Iterable[Job], catalog: Catalog, used_yet: Mapping[str, int] | None = None
+    active: Sequence[Job],
+    queue: Iterable[Job],
+    catalog: Catalog,
+    used_yet: Mapping[str, int] | None = None,
+    quotas: Mapping[str, Quota] | None = None,
 ) -> Mapping[str, int]:
     """Give the number of workers for each elastic run, by job id: never fewer than its min nor more than its max.
 
     Every run has its min. What is left goes tier by tier: first to jobs of the tier that wait and would fit, then to
-    its runs, one worker in turn, the oldest first.
+    its runs, one worker in turn, the oldest first; all within the teams' quotas. Then the same again of what is left,
+    for teams that may borrow.
 
     Args:
         active: jobs that hold capacity.
         queue: jobs that wait.
         catalog: what there is.
         used_yet: training workers that sweeps may use yet, by job id, as far as it is known; it never grows.
+        quotas: of the teams that have one.
     """
+    rounds = _Rounds(catalog, quotas or {})
     running, waiting = by_admission(active), in_order(queue, catalog)
-    used: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for job in running:
+    by_id = {job.id: job for job in running}
+    for job_id, held in holdings(running, catalog, used_yet or {}).items():
+        rounds.begin(by_id[job_id], held)
+    tiers = sorted({priority(job, catalog) for job in (*running, *waiting)}, reverse=True)
+    for borrows in (False, True):
+        for tier in tiers:
+            waiting = [job for job in waiting if priority(job, catalog) != tier or not rounds.keep(job, borrows)]
+            growing = [job for job in running if is_elastic(job.spec) and priority(job, catalog) == tier]
+            while growing:
+                growing = [job for job in growing if rounds.grow(job, borrows)]
+    return {job_id: size(placement) for job_id, placement in rounds.placements.items()}
+
+
+def enlarged(job: Job, held: Placement, workers: int, taken: Taken, its: Quota) -> Placement:
+    """Give what an elastic run holds with as many workers more as there is room for, up to a number.
+
+    Args:
+        job: the run.
+        held: what it holds.
+        workers: training workers that it should have.
+        taken: what is taken now, by it too.
+        its: its team's quota.
+    """
+    left = {} if its.borrow else quota.remaining(quota.limits(its), taken.by_team(job.team))
+    left.pop(quota.JOBS, None)
+    missing = replace(exactly(demand(job.spec), workers - size(held)), at_least=1)
+    return (*held, *(place(missing, taken.catalog, taken.workers.get(job.place, {}), left) or ()))
+
+
+class _Rounds:
+    """What has been given away so far."""
+
+    def __init__(self, catalog: Catalog, quotas: Mapping[str, Quota]) -> None:
+        self._catalog = catalog
+        self._quotas = quotas
+        self._taken = Taken(catalog)
+        self.placements: dict[str, Placement] = {}
+
+    def begin(self, job: Job, held: Placement) -> None:
+        """Give a running job what it cannot do without, of what it holds."""
         if is_elastic(job.spec):
-            need = demand(job.spec)
-            sizes[job.id] = need.at_least
-            need = exactly(need, need.at_least)
-        else:
-            need = charge(job, (used_yet or {}).get(job.id, 0))
-        add(place(need, catalog, used) or (), used)
-    for tier in sorted(catalog.tiers, key=lambda tier: -tier.priority):
-        for job in (job for job in waiting if job.spec.tier == tier.name):
-            need = demand(job.spec)
-            add(place(exactly(need, need.at_least), catalog, used) or (), used)
-        growing = [job for job in running if job.id in sizes and job.spec.tier == tier.name]
-        while growing:
-            growing = [job for job in growing if _grow(job, sizes, catalog, used)]
-    return sizes
+            held = self.placements[job.id] = trimmed(held, demand(job.spec).at_least)
+        self._taken.add(job, held)
 
+    def keep(self, job: Job, borrows: bool) -> bool:
+        """Keep room for a job that waits; False where there is none."""
+        return bool(self._give(job, at_least(demand(job.spec)), borrows))
 
-def _grow(job: Job, sizes: dict[str, int], catalog: Catalog, used: dict[str, float]) -> bool:
-    need = demand(job.spec)
-    one = place(exactly(need, 1), catalog, used) if sizes[job.id] < need.at_most else None
-    if one is None:
-        return False
-    add(one, used)
-    sizes[job.id] += 1
-    return True
+    def grow(self, job: Job, borrows: bool) -> bool:
+        """Give an elastic run one worker more; False where it has enough, or there is none."""
+        need, has = demand(job.spec), self.placements[job.id]
+        if size(has) >= need.at_most or not (one := self._give(job, exactly(need, 1), borrows, is_there=True)):
+            return False
+        self.placements[job.id] = (*has, *one)
+        return True
+
+    def _give(self, job: Job, need: Demand, borrows: bool, is_there: bool = False) -> Placement:
+        its = self._quotas.get(job.team, NO_QUOTA)
+        if borrows and not its.borrow:
+            return ()
+        left = quota.remaining({} if borrows else quota.limits(its), self._taken.by_team(job.team))
+        if is_there:
+            left.pop(quota.JOBS, None)
+        placement = place(need, self._catalog, self._taken.workers.get(job.place, {}), left) or ()
+        self._taken.add(job, placement)
+        return placement

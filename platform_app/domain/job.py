@@ -8,8 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from platform_app.domain.capacity import Placement
 from platform_app.domain.team import DEFAULT_TEAM
-from platform_app.specs import AnyJobSpec
+from platform_app.specs import AnyJobSpec, ClusterChoice
+
+Place = tuple[ClusterChoice, str | None]
+"""A cluster that jobs share: the platform's own, or a team's on Kubernetes."""
 
 
 class JobState(StrEnum):
@@ -119,6 +123,8 @@ class Attempt:
     """Training workers that an elastic run may have; None where the spec alone says how many."""
     preempted_for: str | None = None
     """The job that it makes room for, once it has been told to go."""
+    placement: Placement = ()
+    """What it was given by admission, and for an elastic run since: where Ray has put each worker may differ."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,23 @@ class Job:
         return self.spec.team or DEFAULT_TEAM
 
     @property
+    def place(self) -> Place:
+        """What its workers are taken from: jobs of other places neither wait for it nor make room for it."""
+        return self.spec.cluster, self.team if self.spec.cluster is ClusterChoice.DEDICATED else None
+
+    @property
+    def queued_since(self) -> datetime:
+        """When it came into the queue, the last time."""
+        before = self.attempts[:-1] if self.state.holds_capacity else self.attempts
+        return (before[-1].ended_at if before else None) or self.created_at
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has been told to go, by a person or to make room."""
+        held = self.state.holds_capacity and self.attempt
+        return self.state is JobState.STOPPING or bool(held and held.preempted_for)
+
+    @property
     def attempt(self) -> Attempt | None:
         """The newest attempt; None before the first."""
         return self.attempts[-1] if self.attempts else None
@@ -170,14 +193,20 @@ class Job:
         ended = now if state.is_terminal else None
         return replace(self, state=state, message=message, started_at=started, ended_at=ended)
 
-    def admitted(self, now: datetime, granted_workers: int | None = None) -> "Job":
+    def admitted(self, now: datetime, granted_workers: int | None = None, placement: Placement = ()) -> "Job":
         """Give this job PENDING with its next attempt, which may have so many workers where the run is elastic."""
-        following = Attempt(len(self.attempts) + 1, created_at=now, granted_workers=granted_workers)
+        number = len(self.attempts) + 1
+        following = Attempt(number, created_at=now, granted_workers=granted_workers, placement=placement)
         return replace(self.moved(JobState.PENDING, now), attempts=(*self.attempts, following), reason=None)
 
-    def granted(self, num_workers: int) -> "Job":
-        """Give this job with another number of workers that its attempt may have."""
-        return self._with_attempt(self, granted_workers=num_workers)
+    def granted(self, num_workers: int, placement: Placement | None = None) -> "Job":
+        """Give this job with another number of workers that its attempt may have, and where, if elsewhere."""
+        where = {} if placement is None else {"placement": placement}
+        return self._with_attempt(self, granted_workers=num_workers, **where)
+
+    def preempted(self, beneficiary: str) -> "Job":
+        """Give this job with its attempt told to go, to make room for another job."""
+        return self._with_attempt(self, preempted_for=beneficiary)
 
     def running(self, now: datetime) -> "Job":
         """Give this job RUNNING, its attempt started."""

@@ -57,6 +57,9 @@ class Team:
     name: str
     created_at: datetime
     quota: Quota = field(default_factory=Quota)
+    used: float = 0.0
+    """What its jobs had used lately at `used_at`, in US dollars (`domain.order.HALF_LIFE`)."""
+    used_at: datetime | None = None
 
 
 @dataclass(frozen=True)

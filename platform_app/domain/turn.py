@@ -6,7 +6,6 @@ Functions of the queue, of what runs and of the catalog, as `platform_app.domain
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from platform_app.domain.admission import by_admission, charge, in_order
 from platform_app.domain.capacity import (
     Placement,
     add,
@@ -19,7 +18,9 @@ from platform_app.domain.capacity import (
     slots_per_worker,
 )
 from platform_app.domain.explain import Sign, Source
+from platform_app.domain.holdings import by_admission, occupying
 from platform_app.domain.job import Job
+from platform_app.domain.order import in_order
 from platform_app.specs import Catalog
 
 _NAMED = 3
@@ -56,7 +57,7 @@ class Room:
         used: dict[str, float] = {}
         found: dict[str, Placement] = {}
         for job in by_admission(self.held):
-            need = charge(job, self.sizes.get(job.id, 0))
+            need = occupying(job, self.sizes.get(job.id, 0))
             if shrunk and is_elastic(job.spec):
                 need = exactly(need, job.spec.resources.min_workers)
             found[job.id] = place(need, self.catalog, used) or ()

@@ -1,4 +1,4 @@
-"""One pass over the jobs: admit, submit, follow, stop."""
+"""One pass over the jobs: submit, follow, stop, and what `platform_app.reconciler.queue` decides."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -6,26 +6,32 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from platform_app.dedicated import attempt_request
-from platform_app.domain.admission import Decision, decide
-from platform_app.domain.capacity import is_elastic, size
-from platform_app.domain.elastic import grants
+from platform_app.domain.capacity import is_elastic
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.errors import PermanentError, TemporaryError
 from platform_app.launch import LaunchContext, packages
-from platform_app.ports import Clock, JobRunner, JobStore, RayJobObservation, RayJobStatus, Storage, WaitingSigns
+from platform_app.ports import (
+    Clock,
+    JobRunner,
+    JobStore,
+    RayJobObservation,
+    RayJobStatus,
+    Storage,
+    TeamStore,
+    WaitingSigns,
+)
 from platform_app.reconciler.isolation import isolated
 from platform_app.reconciler.overuse import OveruseWatch
-from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, step, told
+from platform_app.reconciler.queue import QueuePass, grant_of
+from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, made_room, step, told
 from platform_app.reconciler.waiting import Waiting
-from platform_app.specs import AttemptReport, Catalog, ClusterChoice, Grant, SweepSpec
+from platform_app.specs import AttemptReport, Catalog, ClusterChoice, TrainSpec
 
 _log = logging.getLogger(__name__)
 
 _TAIL_LINES = 40
-_MESSAGES_PER_PASS = 100
-"""Waiting jobs whose message is refreshed in one pass; a long queue must not fill the pass with writes."""
-_REST = timedelta(minutes=1)
-"""How long an elastic run keeps its size before it grows again: each resize costs it some seconds."""
+_LEAVE_PATIENCE = timedelta(minutes=2)
+"""How long a training run that makes room has for its last step and checkpoint, before it is stopped."""
 _SUBMIT_AGAIN = timedelta(seconds=5)
 """How long a submission that did not go through rests: a quota or a permission is not mended within a pass."""
 _LOOK_AGAIN = timedelta(seconds=5)
@@ -40,6 +46,7 @@ class JobPass:
     def __init__(
         self,
         store: JobStore,
+        teams: TeamStore,
         runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
         catalog: Catalog,
@@ -49,13 +56,14 @@ class JobPass:
         overuse: OveruseWatch | None = None,
     ) -> None:
         self._store = store
+        self._queue = QueuePass(store, teams, storage, catalog, clock)
         self._runners = runners
         self._storage = storage
         self._catalog = catalog
         self._context = context
         self._clock = clock
-        self._grow_after: dict[str, datetime] = {}
-        """When an elastic run may grow again, by job id."""
+        self._leaving_since: dict[str, datetime] = {}
+        """Attempts that were told to make room, by submission id."""
         self._unread_since: dict[str, datetime] = {}
         """Ended attempts whose log or report could not be read, by submission id."""
         self._submit_after: dict[str, datetime] = {}
@@ -87,12 +95,8 @@ class JobPass:
                         self._tell(job, f"waits: {away[job.spec.cluster]}")
                 elif job.state.holds_capacity:
                     self._follow(job, seen[job.spec.cluster].get(job.submission_id or ""))
-        for place in dict.fromkeys(_place(job) for job in live if job.spec.cluster not in away):
-            there = [job for job in live if _place(job) == place]
-            running = [job for job in there if job.state.holds_capacity]
-            queue = [job for job in there if job.state is JobState.QUEUED]
-            self._admit(queue, running, may_act)
-            self._resize(queue, running, may_act)
+        queue = [job for job in live if job.state is JobState.QUEUED and job.spec.cluster not in away]
+        self._queue.run(queue, held, may_act, self._submit)
         if self._overuse:
             with isolated("what commands hold"):
                 self._overuse.look([job for job in held if job.spec.cluster not in away])
@@ -127,6 +131,10 @@ class JobPass:
                     self._submit(job)
             case Step.STOP:
                 self._stop(job)
+            case Step.MAKE_ROOM:
+                self._make_room(job)
+            case Step.LEFT:
+                self._end(job, made_room(job))
             case Step.RUNS:
                 self._save(job.running(self._clock.now()), f"attempt {len(job.attempts)} runs")
             case Step.LOST:
@@ -137,62 +145,10 @@ class JobPass:
             case Step.END if seen:
                 self._account(job, seen)
 
-    def _admit(self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool]) -> None:
-        tiers = {tier.name for tier in self._catalog.tiers}
-        known = [job for job in queue if job.spec.tier in tiers]
-        refreshed = 0
-        for decision in decide(known, held, self._catalog, self._sizes(held)):
-            if decision.placement:
-                if not may_act():
-                    return
-                with isolated(decision.job.id):
-                    self._start(decision)
-            elif decision.message != decision.job.message and refreshed < _MESSAGES_PER_PASS:
-                refreshed += 1
-                with isolated(decision.job.id):
-                    self._tell(decision.job, decision.message)
-        for job in queue:
-            if job.spec.tier not in tiers:
-                with isolated(job.id):
-                    self._tell(job, f"waits: the catalog has no tier {job.spec.tier!r} any more")
-
-    def _start(self, decision: Decision) -> None:
-        """Save the attempt, then start it: a platform that dies in between starts it when it is back."""
-        placement = decision.placement or ()
-        where = ", ".join(f"{share.training_workers} on {share.group}" for share in placement)
-        granted = size(placement) if is_elastic(decision.job.spec) else None
-        admitted = decision.job.admitted(self._clock.now(), granted)
-        self._submit(self._save(admitted, f"attempt {len(admitted.attempts)} is started: {where}"))
-
-    def _sizes(self, held: Sequence[Job]) -> dict[str, int]:
-        """Read on how many workers elastic runs are now, and how many sweeps may use yet.
-
-        A run that shrinks holds what it had until it has shrunk.
-        """
-        changing = [job for job in held if is_elastic(job.spec) or isinstance(job.spec, SweepSpec)]
-        reports = {job.id: self._storage.report(job.id, len(job.attempts)) for job in changing}
-        return {job_id: report.num_workers or 0 for job_id, report in reports.items() if report}
-
-    def _resize(self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool]) -> None:
-        """Tell elastic runs how many workers they may have now. The run follows; only then is the room given away."""
-        tiers = {tier.name for tier in self._catalog.tiers}
-        wanted = grants(held, [job for job in queue if job.spec.tier in tiers], self._catalog, self._sizes(held))
-        now = self._clock.now()
-        for job in (job for job in held if job.id in wanted and job.state is JobState.RUNNING):
-            had = (job.attempt.granted_workers if job.attempt else None) or 0
-            target = had if now < self._grow_after.get(job.id, now) and wanted[job.id] > had else wanted[job.id]
-            if not may_act():
-                return
-            with isolated(job.id):
-                if target != had:
-                    self._grow_after[job.id] = now + _REST
-                    self._save(job.granted(target), f"may have {target} workers instead of {had}")
-                # Each pass, for the one that saved the number may have died before it wrote it here.
-                self._storage.grant(job.id, Grant(num_workers=target))
-
     def _submit(self, job: Job) -> None:
-        if job.attempt and job.attempt.granted_workers:
-            self._storage.grant(job.id, Grant(num_workers=job.attempt.granted_workers))
+        grant = grant_of(job)
+        if is_elastic(job.spec) or grant.leave:
+            self._storage.grant(job.id, grant)
         try:
             uris = {package: self._package_uri(package) for package in packages(job.spec)}
             self._runners[job.spec.cluster].submit(attempt_request(job, self._context, self._catalog, uris))
@@ -223,6 +179,17 @@ class JobPass:
                 with isolated(job.id):
                     self._tell(job, explained[job.id])
 
+    def _make_room(self, job: Job) -> None:
+        """Have an attempt go: a training run after a checkpoint, what has none or takes too long at once."""
+        number, submission_id, now = len(job.attempts), job.submission_id or "", self._clock.now()
+        report = self._storage.report(job.id, number)
+        can_checkpoint = isinstance(job.spec, TrainSpec) and job.spec.workload and report and report.progress
+        is_late = now - self._leaving_since.setdefault(submission_id, now) >= _LEAVE_PATIENCE
+        if can_checkpoint and not is_late:
+            self._storage.grant(job.id, grant_of(job))
+        else:
+            self._stop(job)
+
     def _stop(self, job: Job) -> None:
         """Ask an attempt to stop. What it wrote is kept before: a dedicated one's output goes with its cluster."""
         runner, submission_id = self._runners[job.spec.cluster], job.submission_id or ""
@@ -250,6 +217,7 @@ class JobPass:
 
     def _end(self, job: Job, why: Ending, output: str | None = None, report: AttemptReport | None = None) -> None:
         now = self._clock.now()
+        self._leaving_since.pop(job.submission_id or "", None)
         if why.reason is Reason.STOPPED_BY_USER and job.state is not JobState.STOPPING:
             job = job.moved(JobState.STOPPING, now)
         ended = job.ended(why.reason, now, why.message)
@@ -285,9 +253,3 @@ class JobPass:
 
     def _save(self, job: Job, message: str) -> Job:
         return self._store.save(job, [Event(self._clock.now(), job.state, message)])
-
-
-def _place(job: Job) -> tuple[str, str | None]:
-    """Name what a job's workers are taken from: jobs of other places neither wait for it nor make room for it."""
-    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
-    return job.spec.cluster, job.spec.team if dedicated else None

@@ -36,6 +36,10 @@ class Step(StrEnum):
     """The runner says that the attempt has ended; why is in its report."""
     LOST = "lost"
     """The runner knew the attempt and knows it no more."""
+    MAKE_ROOM = "make-room"
+    """Have it go, so that another may have its workers."""
+    LEFT = "left"
+    """It is to go, and was not there yet."""
     EVICTED = "evicted"
     """It ran, and waits for a cluster again."""
 
@@ -56,11 +60,15 @@ def step(job: Job, seen: RayJobObservation | None) -> Step:
         seen: what the runner says of its newest attempt; None when it knows nothing of it.
     """
     if seen is None:
-        return Step.SUBMIT if job.state is JobState.PENDING else Step.LOST
+        if job.state is JobState.PENDING:
+            return Step.LEFT if job.is_leaving else Step.SUBMIT
+        return Step.LOST
     if seen.status not in (RayJobStatus.PENDING, RayJobStatus.RUNNING):
         return Step.END
     if job.state is JobState.STOPPING:
         return Step.STOP
+    if job.is_leaving:
+        return Step.MAKE_ROOM
     if job.state is JobState.PENDING and seen.status is RayJobStatus.RUNNING:
         return Step.RUNS
     if job.state is JobState.RUNNING and seen.status is RayJobStatus.PENDING:
@@ -85,6 +93,12 @@ def evicted(seen: RayJobObservation) -> Ending:
     return Ending(Reason.PREEMPTED, f"its cluster was taken away{detail}; it continues from its last checkpoint")
 
 
+def made_room(job: Job) -> Ending:
+    """Say how an attempt ended that went to make room for another job."""
+    beneficiary = job.attempt.preempted_for if job.attempt else None
+    return Ending(Reason.PREEMPTED, f"made room for {beneficiary}; it continues from its last checkpoint")
+
+
 def told(report: AttemptReport | None, now: datetime) -> list[Event]:
     """Give what an ended attempt tells of its way: what interrupted it, at what cost, and what went wrong."""
     if report is None:
@@ -97,11 +111,8 @@ def ending(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> E
     """Say why an attempt ended that the runner says has ended."""
     if seen.status is RayJobStatus.SUCCEEDED:
         return Ending(Reason.COMPLETED)
-    if job.state is JobState.STOPPING or seen.status is RayJobStatus.STOPPED:
-        asked = job.state is JobState.STOPPING
-        if asked and job.reason is Reason.MORE_THAN_DECLARED:
-            return Ending(job.reason, job.message)
-        return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")
+    if asked := _as_asked(job, seen, report):
+        return asked
     if seen.message.startswith(_NO_RUNTIME_ENV):
         return Ending(Reason.RUNTIME_ENV_FAILED, seen.message)
     if isinstance(job.spec, CommandSpec) and (exited := _EXITED.match(seen.message)):
@@ -123,3 +134,15 @@ def _driver_lost(job: Job) -> Ending:
     if losses >= LOST_DRIVERS:
         return Ending(Reason.DRIVER_FAILED, f"the driver was killed {losses} times: has the head memory enough for it?")
     return Ending(Reason.DRIVER_LOST, "the driver was killed; it continues from its last checkpoint")
+
+
+def _as_asked(job: Job, seen: RayJobObservation, report: AttemptReport | None) -> Ending | None:
+    """Say why an attempt ended that someone has stopped, or that went to make room; None for any other."""
+    asked = job.state is JobState.STOPPING
+    if not asked and job.is_leaving and not (report and report.cause):
+        return made_room(job)
+    if not asked and seen.status is not RayJobStatus.STOPPED:
+        return None
+    if asked and job.reason is Reason.MORE_THAN_DECLARED:
+        return Ending(job.reason, job.message)
+    return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from platform_app.dedicated import attempt_request
 from platform_app.domain import capacity
+from platform_app.domain.admission import beyond_quota
 from platform_app.domain.job import Event, Job, JobState, Reason
 from platform_app.domain.plan import plan
 from platform_app.domain.preflight import preflight
@@ -163,9 +164,10 @@ class Jobs(Asked):
         uris = {package: self._storage.package_uri(package) for package in packages(spec)}
         there = {package: uri for package, uri in uris.items() if uri}
         request = attempt_request(job.admitted(job.created_at), self._context, self._catalog, there)
-        teams = [team.name for team in self._teams.teams()]
+        teams = {team.name: team for team in self._teams.teams()}
         problems = [*capacity.impossible(spec, self._catalog)]
         if job.team in teams:
+            problems += beyond_quota(spec, teams[job.team].quota, self._catalog) if not problems else ()
             problems += self._dedicated_problems(spec)
         else:
             problems.append(FieldProblem("team", f"no such team: {job.team!r}{nearest(job.team, teams)}"))

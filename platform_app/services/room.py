@@ -9,7 +9,7 @@ from platform_app.domain.team import Principal
 from platform_app.domain.turn import Room
 from platform_app.errors import TemporaryError
 from platform_app.ports import JobStore, Storage
-from platform_app.specs import AttemptReport, Catalog, ClusterChoice
+from platform_app.specs import AttemptReport, Catalog
 
 
 def newest_report(storage: Storage, job: Job) -> AttemptReport | None:
@@ -30,7 +30,7 @@ def room_for(job: Job, store: JobStore, storage: Storage, catalog: Catalog, call
         catalog: what there is.
         caller: who asks; what others run is not named to them.
     """
-    live = [one for one in store.live() if _place(one) == _place(job)]
+    live = [one for one in store.live() if one.place == job.place]
     held = [one for one in live if one.state.holds_capacity]
     sizes = {one.id: report.num_workers or 0 for one in held if (report := newest_report(storage, one))}
     return Room([one for one in live if one.state is JobState.QUEUED], held, catalog, sizes, caller.sees)
@@ -40,8 +40,3 @@ def remaining(held: Sequence[Job], storage: Storage, now: datetime) -> dict[str,
     """Give the seconds that running jobs still take at their pace, by job id, as far as that is known."""
     left = {job.id: remaining_seconds(job, newest_report(storage, job), now) for job in held}
     return {job_id: seconds for job_id, seconds in left.items() if seconds is not None}
-
-
-def _place(job: Job) -> tuple[str, str | None]:
-    dedicated = job.spec.cluster is ClusterChoice.DEDICATED
-    return job.spec.cluster, job.spec.team if dedicated else None

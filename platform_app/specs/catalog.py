@@ -102,6 +102,9 @@ class Catalog(Spec):
     group would ever be in stock."""
     spot_retry_seconds: int = Field(ge=1, default=300)
     """How long a group that was set aside is asked only when no other will do; then it is preferred as before."""
+    overdue_seconds: int = Field(ge=1, default=3600)
+    """How long a job may wait. Then it is served before others, its room is kept for it as it comes free, and it runs
+    for as long before it makes room for a higher tier."""
     teams: tuple[TeamNamespace, ...] = ()
     """Those that have a namespace of their own."""
     kubernetes: KubernetesTimes = KubernetesTimes()

@@ -59,6 +59,8 @@ class Grant(Spec):
     """What the platform lets a running attempt have; an elastic run follows it."""
 
     num_workers: int = Field(ge=1)
+    leave: int = Field(ge=0, default=0)
+    """The attempt that is to commit a checkpoint and end, to make room for another job; 0: none."""
 
 
 class Interruption(Spec):
@@ -66,7 +68,7 @@ class Interruption(Spec):
 
     at: datetime
     cause: str
-    """`notice`, `worker-lost`, `driver-lost`, `user-error` or `resize`."""
+    """`notice`, `worker-lost`, `driver-lost`, `preempted`, `user-error` or `resize`."""
     num_workers: int
     """Workers that went on."""
     steps_lost: int

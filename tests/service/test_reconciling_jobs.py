@@ -5,7 +5,7 @@ import pytest
 from platform_app.domain.job import JobState, Reason
 from platform_app.errors import StaleWrite
 from platform_app.ports import RayJobStatus
-from platform_app.reconciler import jobs as job_pass
+from platform_app.reconciler import queue as queue_pass
 from platform_app.reconciler.verdict import LOST_CLUSTERS
 from tests.control_plane import a_zip
 from tests.fakes import Crash
@@ -71,7 +71,7 @@ def test_a_job_that_waits_unchanged_is_not_written_again(plane):
 
 
 def test_a_long_queue_is_told_why_it_waits_a_part_at_a_time(plane, monkeypatch):
-    monkeypatch.setattr(job_pass, "_MESSAGES_PER_PASS", 2)
+    monkeypatch.setattr(queue_pass, "_MESSAGES_PER_PASS", 2)
     plane.submit(resources={"num_workers": 6})
     plane.tick()
     waiting = [plane.submit(resources={"num_workers": 6}) for _ in range(3)]

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.domain.admission import decide, occupied
+from platform_app.domain.admission import decide
+from platform_app.domain.holdings import occupied
 from platform_app.domain.job import Job
 from platform_app.specs import TrainSpec, load_catalog
 

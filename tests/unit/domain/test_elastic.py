@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.domain.admission import decide, occupied
+from platform_app.domain.admission import decide
 from platform_app.domain.capacity import size
 from platform_app.domain.elastic import grants
+from platform_app.domain.holdings import occupied
 from platform_app.domain.job import Job
 from platform_app.specs import SweepSpec, TrainSpec, load_catalog
 
