@@ -20,15 +20,19 @@ from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.plans import ExplanationView, PlanView
-from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Spec
+from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Quota, Spec, TokenSpec
 from platform_app.views import (
+    AuditView,
     ClusterView,
     DeploymentView,
     EventView,
     JobView,
     ModelVersionView,
     ModelView,
+    NewTokenView,
     Page,
+    TeamView,
+    TokenView,
     TrialView,
 )
 
@@ -266,6 +270,34 @@ class Platform:
     def cluster(self) -> ClusterView:
         """Count the workers of every worker group."""
         return ClusterView.model_validate(self._json("GET", "/v1/cluster"))
+
+    # Teams
+
+    def teams(self) -> tuple[TeamView, ...]:
+        """List one's team, or all of them for an admin."""
+        return tuple(TeamView.model_validate(one) for one in self._json("GET", "/v1/teams"))
+
+    def put_team(self, name: str, quota: Quota) -> TeamView:
+        """Make a team, or replace its quota."""
+        return TeamView.model_validate(self._json("PUT", f"/v1/teams/{name}", json=quota.model_dump(mode="json")))
+
+    def tokens(self) -> tuple[TokenView, ...]:
+        """List what is known of one's team's tokens, or of all for an admin."""
+        return tuple(TokenView.model_validate(one) for one in self._json("GET", "/v1/tokens"))
+
+    def add_token(self, spec: TokenSpec) -> NewTokenView:
+        """Make a token; the answer is the only place where it is told."""
+        body = spec.model_dump(mode="json")
+        return NewTokenView.model_validate(self._json("POST", "/v1/tokens", repeatable=False, json=body))
+
+    def revoke_token(self, token_id: str) -> TokenView:
+        """Let nobody in by a token any more."""
+        return TokenView.model_validate(self._json("DELETE", f"/v1/tokens/{token_id}"))
+
+    def audit(self, limit: int = 50, cursor: str | None = None) -> Page[AuditView]:
+        """Read a page of the audit log, newest first."""
+        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        return Page[AuditView].model_validate(self._json("GET", "/v1/audit", params=params))
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._connection.send(method, path, **options).json()

@@ -198,3 +198,17 @@ def test_why_shows_what_could_be_had_and_what_ended_it(slipway, plane):
     out = slipway("why", failed)[1]
     assert "its own code failed: worker 0: ValueError: too big" in out
     assert "wait:" not in out
+
+
+def test_teams_get_a_quota_and_a_token_that_lets_in_until_it_is_revoked(slipway, monkeypatch):
+    made = slipway("teams", "set", "vision", "--gpus", "A10G=2", "--jobs", "3", "--borrow")[1]
+    assert "vision: A10G 2, jobs 3, may borrow. Next: slipway tokens add" in made
+    token, told = slipway("tokens", "add", "ci", "--team", "vision", "--role", "viewer")[1].splitlines()[:2]
+    token_id = told.partition(":")[0]
+    with monkeypatch.context() as theirs:
+        theirs.setenv("SLIPWAY_TOKEN", token)
+        assert "vision" in slipway("teams", "list")[1]
+        assert slipway("teams", "set", "vision")[0] == 4
+    assert token not in slipway("tokens", "list")[1]
+    assert "lets nobody in" in slipway("tokens", "revoke", token_id)[1]
+    assert "put_team" in slipway("audit")[1]
