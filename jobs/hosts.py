@@ -1,5 +1,6 @@
 """What runs the training loop in a worker of Ray Train, which keeps its own checkpoints."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 from jobs.agreement import Wish
 from jobs.attempt import Attempt
 from jobs.checkpoints import ALONE, Checkpoints, Writers
+from jobs.journal import Journal
 from jobs.loop import Log, Saved
 from jobs.metrics import own_metrics
 from jobs.notice import is_draining, own_node
 from jobs.pulse import Every, Pulse, PulseWriter, is_asked_to_leave
 from jobs.saver import Saver
 from jobs.seat import Seat
-from jobs.tracking import metric_log
+from jobs.system_metrics import INTERVAL_SECONDS, SystemMetrics
 
 
 class TrainHost:
@@ -51,11 +53,11 @@ class TrainHost:
             self._saver.save(saved["step"], saved, metrics)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """The first worker tells MLflow."""
+        """The first worker takes them."""
 
 
 class FirstTrainHost(TrainHost):
-    """The worker of rank 0: it tells people, the driver and MLflow, and writes the checkpoints."""
+    """The worker of rank 0: it tells people and the driver, and writes the checkpoints."""
 
     def __init__(self, run_dir: Path, generation: str, pulse: PulseWriter, saver: Saver, log: Log) -> None:
         super().__init__(run_dir, generation, rank=0, saver=saver)
@@ -103,11 +105,14 @@ def train_host(
             saver = stack.enter_context(Saver(checkpoints, max_failures, _unheard, writers)) if is_sharded else None
             host = TrainHost(attempt.run_dir, generation, seat.rank, saver)
         else:
-            log = stack.enter_context(metric_log(attempt))
+            journal = Journal(attempt.run_dir, generation, time.time)
+            stack.enter_context(Every(journal.write, name="journal"))
+            system = SystemMetrics(journal.log)
+            stack.enter_context(Every(system.sample, name="system-metrics", interval_seconds=INTERVAL_SECONDS))
             writer = PulseWriter(attempt.run_dir, pulse)
             stack.enter_context(Every(writer.write, name="pulse"))
             saver = stack.enter_context(Saver(checkpoints, max_failures, writer.warn, writers))
-            host = FirstTrainHost(attempt.run_dir, generation, writer, saver, log)
+            host = FirstTrainHost(attempt.run_dir, generation, writer, saver, journal.log)
         stack.enter_context(Every(host.look, name="notice"))
         yield host
 

@@ -70,10 +70,10 @@ class Outbox:
         self._thread = threading.Thread(target=self._send_all, name="mlflow-outbox", daemon=True)
         self._thread.start()
 
-    def log(self, run: Run, metrics: Mapping[str, float], step: int) -> None:
-        """Hand in metrics; returns at once."""
-        now = int(time.time() * 1000)
-        self._hand_in([_Point(run, name, float(value), now, step) for name, value in metrics.items()])
+    def log(self, run: Run, metrics: Mapping[str, float], step: int, at: int | None = None) -> None:
+        """Hand in metrics of a step, and of a moment in milliseconds of the Unix epoch (now); returns at once."""
+        at = int(time.time() * 1000) if at is None else at
+        self._hand_in([_Point(run, name, float(value), at, step) for name, value in metrics.items()])
 
     def call(self, operation: Callable[[Any], object]) -> None:
         """Hand in something to do with an `MlflowClient`; returns at once. It may be tried several times."""

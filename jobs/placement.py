@@ -20,7 +20,8 @@ def connect(spec: TrainSpec | SweepSpec) -> TrainSpec | SweepSpec:
         return spec
     workers = spec.resources.max_workers * (spec.search.max_concurrent if isinstance(spec, SweepSpec) else 1)
     cpus = max(os.cpu_count() or 1, int(workers * spec.resources.cpus_per_worker) + 1)
-    ray.init(address="local", num_cpus=cpus)
+    # Nobody looks at it, and it takes a twentieth of a core.
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False)
     wanted = spec.resources.gpus_per_worker * spec.resources.max_workers
     lacking = wanted > ray.cluster_resources().get("GPU", 0)
     if lacking:

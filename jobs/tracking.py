@@ -6,19 +6,19 @@ Importing this module does not import MLflow, which takes longer than many a tra
 import logging
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import psutil
 import tenacity
 
 from jobs.attempt import Attempt
 from jobs.failure import JobFailed, describe
+from jobs.journal import JournalReader
 from jobs.metrics import own_metrics
 from jobs.outbox import Outbox, Run
+from jobs.pulse import Every
 from platform_app.specs import FailureCause, digest
 
 logger = logging.getLogger(__name__)
@@ -126,44 +126,23 @@ def log_result(
 
 
 @contextmanager
-def metric_log(attempt: Attempt) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Log metrics and system metrics to the attempt's run from another thread, while the body runs."""
-    outbox = Outbox(lambda: connect(attempt.tracking_uri), is_away)
-    run = Run(attempt.run_id)
-    done = threading.Event()
-    sampler = threading.Thread(target=_sample_system, args=(outbox, run, done), name="system-metrics", daemon=True)
-    sampler.start()
+def sent_metrics(attempt: Attempt) -> Iterator[None]:
+    """Send to the attempt's run what its workers have told, from another thread, while the body runs."""
+    outbox, run = Outbox(lambda: connect(attempt.tracking_uri), is_away), Run(attempt.run_id)
+    journal = JournalReader(attempt.run_dir, lambda metrics, step, at: outbox.log(run, metrics, step, at))
+    # Ray kills a driver 3 s after it asked it to stop; whoever takes over sends what is left.
+    patience_seconds = 1.0
     try:
-        yield lambda metrics, step: outbox.log(run, metrics, step)
+        with Every(journal.read, name="metrics"):
+            yield
+        patience_seconds = 120.0
+    except Exception:
+        patience_seconds = 120.0
+        raise
     finally:
-        done.set()
-        outbox.close()
-
-
-def system_metrics() -> dict[str, float]:
-    """Read this machine's load, under the names of MLflow's own system metrics."""
-    memory = psutil.virtual_memory()
-    metrics = {
-        "system/cpu_utilization_percentage": psutil.cpu_percent(),
-        "system/system_memory_usage_megabytes": memory.used / 1e6,
-        "system/system_memory_usage_percentage": memory.percent,
-    }
-    import torch
-
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        free, total = torch.cuda.mem_get_info(index)
-        metrics[f"system/gpu_{index}_memory_usage_megabytes"] = (total - free) / 1e6
-        metrics[f"system/gpu_{index}_memory_usage_percentage"] = 100 * (total - free) / total
-    return metrics
-
-
-def _sample_system(outbox: Outbox, run: Run, done: threading.Event, interval_seconds: float = 10.0) -> None:
-    started = time.monotonic()
-    psutil.cpu_percent()  # the first reading has nothing to compare with
-    pause = 1.0
-    while not done.wait(pause):
-        pause = interval_seconds
-        outbox.log(run, system_metrics(), step=int(time.monotonic() - started))
+        lost = outbox.close(patience_seconds)
+    if not lost:
+        journal.forget()
 
 
 def _start_run(client: Any, attempt: Attempt) -> str:

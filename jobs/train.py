@@ -40,6 +40,7 @@ from jobs.placement import bundle, labels
 from jobs.process_group import HardwareTorchConfig
 from jobs.pulse import Every
 from jobs.report import ReportFile
+from jobs.tracking import sent_metrics
 from jobs.worker import require_success, train_worker
 from platform_app.specs import FailureCause, TrainSpec, grant_path
 
@@ -86,7 +87,7 @@ def train(attempt: Attempt) -> int | None:
     budget = _Budget(spec.max_failures, Checkpoints(attempt.run_dir / "checkpoints", spec.objective, 1))
     follower = Follower(attempt, wanted)
     at_most = spec.resources.max_workers
-    with Every(follower.look, name="follower"):
+    with sent_metrics(attempt), Every(follower.look, name="follower"):
         while True:
             generation = secrets.token_hex(4)
             may_have = partial(elastic.most, spec.resources, grant, at_most)

@@ -49,6 +49,7 @@ def slipway(steps: int, every_steps: int | None = None) -> float:
             "SLIPWAY_JOB_ID": "bench",
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # as torchrun's are: by default Ray's give way to whatever else there is
             "PYTHONPATH": os.pathsep.join([str(CODE), os.getcwd()]),
             "OMP_NUM_THREADS": THREADS,
         }

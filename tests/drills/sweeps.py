@@ -97,17 +97,14 @@ def _results(running: Running, job: JobView, trained: list[Trained]) -> list[Fin
 def _repeats(trained: list[Trained], ended: list[int], killed_at: list[float]) -> list[Finding]:
     last = {one.point: max(other.at for other in trained if other.point == one.point) for one in trained}
     times = Counter((one.point, one.epoch) for one in trained)
-    kept = []
-    for number, at in zip(ended, killed_at, strict=True):
-        alone = [p for p, when in last.items() if when < at and all(n == 1 for (q, _), n in times.items() if q == p)]
-        kept.append((number, len(alone)))
+    kept = [(number, sum(when < at for when in last.values())) for number, at in zip(ended, killed_at, strict=True)]
     again = Counter({point: sum(n - 1 for (q, _), n in times.items() if q == point) for point, _ in times})
     again = +again
     most = max(again.values(), default=0)
     return [
         Finding(
             "sweeps",
-            "trials told to have ended before each kill; of them never trained again",
+            "trials told to have ended before each kill; of them not trained after it",
             ", ".join(f"{told}: {min(told, there)}" for told, there in kept),
             all(there >= told for told, there in kept),
         ),
