@@ -78,7 +78,15 @@ def api(settings: Settings) -> FastAPI:
     services = Services(
         jobs=jobs,
         explain=Explain(
-            database.jobs, runners, storage, catalog, cluster, clock, missing, _signs(settings, kubernetes, clock)
+            database.jobs,
+            database.teams,
+            runners,
+            storage,
+            catalog,
+            cluster,
+            clock,
+            missing,
+            _signs(settings, kubernetes, clock),
         ),
         logs=logs,
         models=Models(registry),

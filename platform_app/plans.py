@@ -57,6 +57,8 @@ class PlanView(View):
     """When it would start, in a sentence."""
     blocked: bool = False
     """It would have to wait for others."""
+    preempts: str = ""
+    """Jobs that would be told to make room for it: a checkpoint, and back to the queue."""
     wait: WaitView | None = None
     """How long for, where something is known of it."""
     options: tuple[OptionView, ...] = ()

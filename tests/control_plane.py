@@ -143,6 +143,7 @@ class ControlPlane:
     def explain(self) -> Explain:
         return Explain(
             self.store,
+            self.database.teams,
             self.runners,
             self.storage,
             self.catalog,

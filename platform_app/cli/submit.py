@@ -104,6 +104,8 @@ def _show_plan(plan: PlanView) -> None:
     asked = f", ${plan.price:.2f} for {plan.hours:g} hours" if plan.price is not None else ""
     console.print(f"price: ${plan.price_per_hour:.2f} per hour while it runs{asked}")
     console.print(f"start: {escape(plan.starts)}", soft_wrap=True)
+    if plan.preempts:
+        console.print(f"takes from: {escape(plan.preempts)}, after a checkpoint", soft_wrap=True)
     if plan.blocked:
         console.print(f"wait: {wait_range(plan.wait) if plan.wait else 'nothing is known of how long'}")
     for option in plan.options:

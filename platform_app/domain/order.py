@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from platform_app.domain.holdings import priority
 from platform_app.domain.job import Job
+from platform_app.domain.team import Team
 from platform_app.specs import Catalog, Quota
 
 HALF_LIFE = timedelta(hours=6)
@@ -30,6 +31,14 @@ class Standing:
 def decayed(used: float, since: timedelta) -> float:
     """Give what is left of a use after some time; a clock that went back forgets nothing."""
     return used * math.exp2(-max(timedelta(), since) / HALF_LIFE)
+
+
+def standings(teams: Iterable[Team], now: datetime) -> dict[str, Standing]:
+    """Say what admission knows of each team, by name."""
+    return {
+        team.name: Standing(team.quota, decayed(team.used, now - team.used_at) if team.used_at else team.used)
+        for team in teams
+    }
 
 
 def in_order(queue: Iterable[Job], catalog: Catalog) -> list[Job]:

@@ -23,6 +23,8 @@ class Plan:
     """When, in a sentence."""
     blocked: bool
     """It would have to wait for others."""
+    preempts: str
+    """Jobs that would be told to make room for it, by name; empty for none."""
     wait: Wait | None
     """How long for, where something is known of it; None also where it would not wait."""
     options: tuple[Option, ...]
@@ -37,15 +39,18 @@ def plan(job: Job, room: Room, remaining: Mapping[str, float]) -> Plan:
         room: who holds what, and who stands in line.
         remaining: as `platform_app.domain.turn.wait_for_room` takes it.
     """
-    need, used = demand(job.spec), room.used()
-    (first, *_) = explain(turn_signs(job, room), CAUSES)
-    placement = (None if not first.comes else place(need, room.catalog, used)) or place(need, room.catalog, {}) or ()
+    need, used = demand(job.spec), room.used(job)
+    first, *_ = explain(turn_signs(job, room), CAUSES)
     blocked = not first.comes
+    now = None if blocked else place(need, room.catalog, used)
+    placement = now or place(need, room.catalog, {}) or ()
+    when = "it would wait" if blocked else "it would start at once" if now else "it would start when room is made"
     return Plan(
         placement=placement,
         price_per_hour=price_per_hour(placement, room.catalog),
-        starts=f"it would wait: {first.why}" if blocked else f"it would start at once: {first.why}",
+        starts=f"{when}: {first.why}",
         blocked=blocked,
+        preempts=room.names(room.decided(job)[0].victims),
         wait=wait_for_room(job, room, remaining) if blocked else None,
         options=options(job.spec, room.catalog, used, frozenset()) if blocked else (),
     )

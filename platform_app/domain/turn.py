@@ -3,24 +3,16 @@
 Functions of the queue, of what runs and of the catalog, as `platform_app.domain.admission` is.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from platform_app.domain.capacity import (
-    Placement,
-    add,
-    demand,
-    eligible,
-    exactly,
-    impossible,
-    is_elastic,
-    place,
-    slots_per_worker,
-)
+from platform_app.domain.admission import Decision, Verdict, decide
+from platform_app.domain.capacity import Placement, add, demand, eligible, impossible, place, slots_per_worker
 from platform_app.domain.explain import Sign, Source
-from platform_app.domain.holdings import by_admission, occupying
+from platform_app.domain.holdings import holdings
 from platform_app.domain.job import Job
-from platform_app.domain.order import in_order
+from platform_app.domain.order import Standing
 from platform_app.specs import Catalog
 
 _NAMED = 3
@@ -38,44 +30,50 @@ class Wait:
 
 @dataclass(frozen=True)
 class Room:
-    """Who holds what, and who stands in line."""
+    """Who holds what, who stands in line, and who asks."""
 
     queue: Sequence[Job]
+    """Jobs that wait, of any place."""
     held: Sequence[Job]
+    """Jobs that hold capacity, of any place."""
     catalog: Catalog
     sizes: Mapping[str, int]
     """As `platform_app.domain.admission.decide` takes them."""
+    teams: Mapping[str, Standing] = field(default_factory=dict)
+    """Likewise."""
+    now: datetime | None = None
+    """Likewise."""
     sees: Callable[[str], bool] = lambda _team: True
     """Whether who asks may know the jobs of a team by their names."""
 
-    def name(self, job: Job) -> str:
-        """Name a job for who asks."""
-        return job.id if self.sees(job.team) else f"a job of team {job.team}"
+    def names(self, jobs: Iterable[Job]) -> str:
+        """Name jobs for who asks, the first few of them."""
+        return _few(job.id if self.sees(job.team) else f"a job of team {job.team}" for job in jobs)
 
-    def holdings(self, shrunk: bool = False) -> dict[str, Placement]:
-        """Give what each job that holds capacity holds, by job id; `shrunk`: were elastic runs at their fewest."""
-        used: dict[str, float] = {}
-        found: dict[str, Placement] = {}
-        for job in by_admission(self.held):
-            need = occupying(job, self.sizes.get(job.id, 0))
-            if shrunk and is_elastic(job.spec):
-                need = exactly(need, job.spec.resources.min_workers)
-            found[job.id] = place(need, self.catalog, used) or ()
-            add(found[job.id], used)
-        return found
+    def holdings(self, job: Job) -> dict[str, Placement]:
+        """Give what each job holds where a job runs, or would, by job id."""
+        held = holdings(self.held, self.catalog, self.sizes)
+        return {one.id: held[one.id] for one in self.held if one.place == job.place}
 
-    def used(self, without: frozenset[str] = frozenset(), shrunk: bool = False) -> dict[str, float]:
-        """Count the cluster workers of each group that are taken, but for those of some jobs."""
+    def used(self, job: Job, without: Collection[str] = ()) -> dict[str, float]:
+        """Count the cluster workers of each group that are taken where a job runs, but for those of some jobs."""
         used: dict[str, float] = {}
-        for job_id, placement in self.holdings(shrunk).items():
+        for job_id, placement in self.holdings(job).items():
             if job_id not in without:
                 add(placement, used)
         return used
 
-    def ahead(self, job: Job) -> list[Job]:
-        """Give the jobs that are served before one."""
-        order = in_order([*(one for one in self.queue if one.id != job.id), job], self.catalog)
-        return order[: order.index(job)]
+    def decided(self, job: Job) -> tuple[Decision, list[Job]]:
+        """Give what admission says of a queued job, stored or not, and the jobs that it looks at before."""
+        tiers = {tier.name for tier in self.catalog.tiers}
+        queue = [*(one for one in self.queue if one.id != job.id and one.spec.tier in tiers), job]
+        ahead: list[Job] = []
+        for decision in decide(queue, self.held, self.catalog, self.sizes, self.teams, self.now):
+            if decision.job.id == job.id:
+                return decision, ahead
+            if decision.job.place == job.place:
+                ahead.append(decision.job)
+        raise ValueError(f"admission says nothing of {job.id}")
 
 
 def turn_signs(job: Job, room: Room) -> tuple[Sign, ...]:
@@ -85,26 +83,26 @@ def turn_signs(job: Job, room: Room) -> tuple[Sign, ...]:
         return (_sign("NoTier", f"the catalog has no tier {job.spec.tier!r} any more"),)
     if problems := impossible(job.spec, room.catalog):
         return (_sign("NeverFits", "; ".join(f"{one.field}: {one.message}" for one in problems)),)
-    ahead = room.ahead(job)
-    used = room.used()
-    fits_alone = place(demand(job.spec), room.catalog, used) is not None
-    for one in ahead:
-        add(place(demand(one.spec), room.catalog, used) or (), used)
-    line = f"it is number {len(ahead) + 1} of {max(len(room.queue), len(ahead) + 1)} in the queue"
+    decision, ahead = room.decided(job)
+    waiting = sum(one.place == job.place and one.id != job.id for one in room.queue)
+    line = f"it is number {len(ahead) + 1} of {waiting + 1} in the queue"
     if ahead:
-        line += f", behind {_names(map(room.name, ahead))}"
-    if place(demand(job.spec), room.catalog, used) is not None:
-        return (_sign("Next", "there is room for it: it is started with the next pass over the queue"),)
-    shrunk = room.used(shrunk=True)
-    for one in ahead:
-        add(place(demand(one.spec), room.catalog, shrunk) or (), shrunk)
-    if place(demand(job.spec), room.catalog, shrunk) is not None:
-        return (_sign("MakingRoom", "elastic runs give up workers for it"), _sign("Position", line))
-    if not fits_alone:
-        need = demand(job.spec).at_least
-        taken = _taken(job, room)
-        return (_sign("Full", f"it needs {need} free worker(s) at once: {taken}"), _sign("Position", line))
-    return (_sign("Behind", f"{line}, and there is not room for all of them"),)
+        line += f", behind {room.names(ahead)}"
+    position = _sign("Position", line)
+    match decision.verdict:
+        case Verdict.STARTS:
+            return (_sign("Next", "there is room for it: it is started with the next pass over the queue"),)
+        case Verdict.ROOM_IS_MADE if decision.victims:
+            return (_sign("MakingRoom", f"room is made for it by {room.names(decision.victims)}"), position)
+        case Verdict.ROOM_IS_MADE:
+            return (_sign("MakingRoom", "elastic runs, or jobs that were told to go, make room for it"), position)
+        case Verdict.QUOTA:
+            numbers = decision.message.partition(": ")[2]
+            return (_sign("Quota", f"team {job.team} holds as much as its quota allows: {numbers}"), position)
+    if place(demand(job.spec), room.catalog, room.used(job)) is not None:
+        return (_sign("Behind", f"{line}, and there is not room for all of them"),)
+    need = demand(job.spec).at_least
+    return (_sign("Full", f"it needs {need} free worker(s) at once: {_taken(job, room)}"), position)
 
 
 def wait_for_room(job: Job, room: Room, remaining: Mapping[str, float]) -> Wait | None:
@@ -118,16 +116,16 @@ def wait_for_room(job: Job, room: Room, remaining: Mapping[str, float]) -> Wait 
         room: who holds what.
         remaining: seconds that running jobs still take at their pace, by job id, as far as that is known.
     """
-    need, gone = demand(job.spec), frozenset[str]()
+    need, gone, (_, ahead) = demand(job.spec), frozenset[str](), room.decided(job)
     ending = sorted((seconds, job_id) for job_id, seconds in remaining.items())
-    earliest = 0.0 if place(need, room.catalog, room.used()) is not None else None
+    earliest = 0.0 if place(need, room.catalog, room.used(job)) is not None else None
     latest = None
     for seconds, job_id in ending:
         gone = gone | {job_id}
-        used = room.used(gone)
+        used = room.used(job, gone)
         if earliest is None and place(need, room.catalog, used) is not None:
             earliest = seconds / 2
-        for one in room.ahead(job):
+        for one in ahead:
             add(place(demand(one.spec), room.catalog, used) or (), used)
         if place(need, room.catalog, used) is not None:
             latest = seconds * 2
@@ -137,22 +135,22 @@ def wait_for_room(job: Job, room: Room, remaining: Mapping[str, float]) -> Wait 
 
 def _taken(job: Job, room: Room) -> str:
     """Say of each group that would do who holds its workers."""
-    holdings, parts, known = room.holdings(), [], {one.id: one for one in room.held}
+    held, parts, known = room.holdings(job), [], {one.id: one for one in room.held}
     for group in eligible(room.catalog, job.spec.resources):
         holders = [
-            (room.name(known[job_id]), share.cluster_workers)
-            for job_id, placement in holdings.items()
+            (room.names([known[job_id]]), share.cluster_workers)
+            for job_id, placement in held.items()
             for share in placement
             if share.group == group.name
         ]
         total = sum(workers for _, workers in holders)
-        by = f" by {_names(f'{name} ({workers:g})' for name, workers in holders)}" if holders else ""
+        by = f" by {_few(f'{name} ({workers:g})' for name, workers in holders)}" if holders else ""
         parts.append(f"{total:g} of {group.max_workers} of {group.name} are taken{by}")
     each = max(slots_per_worker(group, job.spec.resources) for group in eligible(room.catalog, job.spec.resources))
     return "; ".join(parts) + (f" ({each} of its training workers fit on one)" if each > 1 else "")
 
 
-def _names(names: Iterable[str]) -> str:
+def _few(names: Iterable[str]) -> str:
     known = [*names]
     return ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
 

@@ -9,7 +9,7 @@ from platform_app.domain.capacity import is_elastic, price_per_hour, size
 from platform_app.domain.elastic import enlarged, grants
 from platform_app.domain.holdings import NO_QUOTA, Taken, holdings
 from platform_app.domain.job import Event, Job, JobState
-from platform_app.domain.order import Standing, decayed
+from platform_app.domain.order import Standing, decayed, standings
 from platform_app.domain.team import Team
 from platform_app.ports import Clock, JobStore, Storage, TeamStore
 from platform_app.reconciler.isolation import isolated
@@ -52,11 +52,11 @@ class QueuePass:
         """
         teams, sizes = self._teams.teams(), self._sizes(held)
         self._account(teams, held, sizes)
-        standings = {team.name: Standing(team.quota, self._used(team)) for team in teams}
+        standing = standings(teams, self._clock.now())
         tiers = {tier.name for tier in self._catalog.tiers}
         known = [job for job in queue if job.spec.tier in tiers]
         refreshed = 0
-        for decision in decide(known, held, self._catalog, sizes, standings, self._clock.now()):
+        for decision in decide(known, held, self._catalog, sizes, standing, self._clock.now()):
             if not may_act():
                 return
             for victim in decision.victims:
@@ -71,7 +71,7 @@ class QueuePass:
         for job in (job for job in queue if job.spec.tier not in tiers):
             with isolated(job.id):
                 self._tell(job, f"waits: the catalog has no tier {job.spec.tier!r} any more")
-        self._resize(known, held, standings, sizes, may_act)
+        self._resize(known, held, standing, sizes, may_act)
 
     def _admit(self, decision: Decision) -> Job:
         """Save the attempt, before it is started: a platform that dies in between starts it when it is back."""
@@ -99,12 +99,12 @@ class QueuePass:
         self,
         queue: Sequence[Job],
         held: Sequence[Job],
-        standings: dict[str, Standing],
+        standing: dict[str, Standing],
         sizes: dict[str, int],
         may_act: Callable[[], bool],
     ) -> None:
         """Tell elastic runs how many workers they may have now. The run follows; only then is the room given away."""
-        quotas = {name: team.quota for name, team in standings.items()}
+        quotas = {name: team.quota for name, team in standing.items()}
         staying = [job for job in held if not job.is_leaving]
         leaving = {job.place for job in held if job.is_leaving}
         wanted = grants(staying, queue, self._catalog, sizes, quotas)
@@ -150,9 +150,6 @@ class QueuePass:
             hours = min(max(since, timedelta()), _ACCOUNT_AT_MOST) / timedelta(hours=1)
             used = decayed(team.used, since) + rates.get(team.name, 0.0) * hours
             self._teams.account(team.name, used, now)
-
-    def _used(self, team: Team) -> float:
-        return decayed(team.used, self._clock.now() - team.used_at) if team.used_at else team.used
 
     def _tell(self, job: Job, message: str) -> None:
         """Write why a job waits, where that is news."""

@@ -20,9 +20,9 @@ from platform_app.domain.symptoms import (
 from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
 from platform_app.errors import TemporaryError
 from platform_app.plans import ExplanationView, OptionView, ReasonView, SignView, WaitView
-from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, WaitingSigns
+from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, TeamStore, WaitingSigns
 from platform_app.services.asked import Asked
-from platform_app.services.room import newest_report, remaining, room_for
+from platform_app.services.room import newest_report, remaining, room_of
 from platform_app.specs import Catalog, ClusterChoice
 
 _UNKNOWN = Explanation(
@@ -38,6 +38,7 @@ class Explain(Asked):
     def __init__(
         self,
         store: JobStore,
+        teams: TeamStore,
         runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
         catalog: Catalog,
@@ -50,6 +51,7 @@ class Explain(Asked):
 
         Args:
             store: the ledger.
+            teams: the quotas.
             runners: where attempts run.
             storage: reports and kept outputs.
             catalog: what there is, and for how much.
@@ -59,6 +61,7 @@ class Explain(Asked):
             signs: what is known of clusters that are made for a job; None without Kubernetes.
         """
         super().__init__(store)
+        self._teams = teams
         self._runners = runners
         self._storage = storage
         self._catalog = catalog
@@ -88,7 +91,7 @@ class Explain(Asked):
         return self._view(job, found or (_UNKNOWN,), signs, counts)
 
     def _queued(self, job: Job) -> Iterator[Sign]:
-        yield from turn_signs(job, room_for(job, self._store, self._storage, self._catalog, self._caller))
+        yield from turn_signs(job, self._room())
         yield from end_signs(job, "")
         if job.spec.cluster not in self._runners:
             yield Sign(Source.API, "Away", job.message.removeprefix("waits: "), "the platform")
@@ -140,6 +143,9 @@ class Explain(Asked):
         except TemporaryError as error:
             return (Sign(Source.API, "Unreadable", str(error), "Kubernetes"),)
 
+    def _room(self) -> Room:
+        return room_of(self._store, self._teams, self._storage, self._catalog, self._caller, self._clock.now())
+
     def _output(self, job: Job) -> str:
         number = len(job.attempts)
         try:
@@ -154,11 +160,11 @@ class Explain(Asked):
         self, job: Job, found: Sequence[Explanation], signs: Sequence[Sign], counts: Mapping[str, GroupCount]
     ) -> ExplanationView:
         first, others = found[0], found[1:]
-        room = room_for(job, self._store, self._storage, self._catalog, self._caller)
+        room = self._room()
         could, unblock = [], first.unblock
         if not first.comes and first.evidence and first.evidence[0].source in _COULD_BE_HAD_ELSEWHERE:
             troubled = frozenset(group for group, count in counts.items() if count.troubles)
-            could = [*options(job.spec, self._catalog, room.used(frozenset({job.id})), troubled)]
+            could = [*options(job.spec, self._catalog, room.used(job, {job.id}), troubled)]
         placement = capacity.place(capacity.demand(job.spec), self._catalog, {}) or ()
         price = capacity.price_per_hour(placement, self._catalog)
         if could:

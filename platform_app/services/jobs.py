@@ -17,7 +17,7 @@ from platform_app.plans import OptionView, PlanView, ShareView, WaitView
 from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage, TeamStore
 from platform_app.services.asked import Asked
 from platform_app.services.guarded import again_when_stale
-from platform_app.services.room import remaining, room_for
+from platform_app.services.room import remaining, room_of
 from platform_app.specs import AnyJobSpec, AttemptReport, Catalog, ClusterChoice, digest
 from platform_app.views import EventView, JobView, Page, TrialView
 
@@ -88,7 +88,7 @@ class Jobs(Asked):
         now, spec = self._clock.now(), self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, now)
         request = self._rendered(job)
-        room = room_for(job, self._store, self._storage, self._catalog, self._caller)
+        room = room_of(self._store, self._teams, self._storage, self._catalog, self._caller, now)
         planned = plan(job, room, remaining(room.held, self._storage, now))
         return PlanView(
             spec=spec,
@@ -106,6 +106,7 @@ class Jobs(Asked):
             price=None if hours is None else hours * planned.price_per_hour,
             starts=planned.starts,
             blocked=planned.blocked,
+            preempts=planned.preempts,
             wait=WaitView(**vars(planned.wait)) if planned.wait else None,
             options=tuple(OptionView(change=o.change, price_per_hour=o.price_per_hour) for o in planned.options),
         )

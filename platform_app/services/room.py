@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from platform_app.domain.job import Job, JobState
+from platform_app.domain.order import standings
 from platform_app.domain.symptoms import remaining_seconds
 from platform_app.domain.team import Principal
 from platform_app.domain.turn import Room
 from platform_app.errors import TemporaryError
-from platform_app.ports import JobStore, Storage
+from platform_app.ports import JobStore, Storage, TeamStore
 from platform_app.specs import AttemptReport, Catalog
 
 
@@ -20,20 +21,24 @@ def newest_report(storage: Storage, job: Job) -> AttemptReport | None:
         return None
 
 
-def room_for(job: Job, store: JobStore, storage: Storage, catalog: Catalog, caller: Principal) -> Room:
-    """Give the room that a job shares with others: on the shared cluster, or in its team's namespace.
+def room_of(
+    store: JobStore, teams: TeamStore, storage: Storage, catalog: Catalog, caller: Principal, now: datetime
+) -> Room:
+    """Give what stands between jobs and their start.
 
     Args:
-        job: which job, stored or not.
         store: the ledger.
+        teams: the quotas.
         storage: the jobs' own reports.
         catalog: what there is.
         caller: who asks; what others run is not named to them.
+        now: the time.
     """
-    live = [one for one in store.live() if one.place == job.place]
+    live = store.live()
     held = [one for one in live if one.state.holds_capacity]
     sizes = {one.id: report.num_workers or 0 for one in held if (report := newest_report(storage, one))}
-    return Room([one for one in live if one.state is JobState.QUEUED], held, catalog, sizes, caller.sees)
+    queue = [one for one in live if one.state is JobState.QUEUED]
+    return Room(queue, held, catalog, sizes, standings(teams.teams(), now), now, caller.sees)
 
 
 def remaining(held: Sequence[Job], storage: Storage, now: datetime) -> dict[str, float]:

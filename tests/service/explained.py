@@ -8,8 +8,9 @@ from datetime import timedelta
 from platform_app.domain.explain import Sign, Source
 from platform_app.domain.job import Reason
 from platform_app.domain.supply import GroupCount
+from platform_app.domain.team import DEFAULT_TEAM
 from platform_app.ports import RayJobStatus
-from platform_app.specs import AttemptStatus
+from platform_app.specs import AttemptStatus, Quota
 from tests.control_plane import ControlPlane, train_spec
 
 Inject = Callable[[ControlPlane], str]
@@ -55,6 +56,17 @@ def second_in_line(plane: ControlPlane) -> str:
     plane.running(resources={"num_workers": 2})
     plane.submit(resources={"num_workers": 2}, tier="production-serving")
     return plane.submit()
+
+
+def quota_full(plane: ControlPlane) -> str:
+    plane.database.teams.set_quota(DEFAULT_TEAM, Quota(gpus={"*": 2}))
+    plane.running(resources={"num_workers": 2})
+    return plane.submit()
+
+
+def of_a_higher_tier(plane: ControlPlane) -> str:
+    filled(plane)
+    return plane.submit(tier="training-critical")
 
 
 def no_tier(plane: ControlPlane) -> str:
@@ -199,6 +211,7 @@ def lost_again(reason: str) -> Inject:
             plane.runner.lose_all()
         else:
             plane.runner.finish(f"{job}-1", RayJobStatus.FAILED, "Job supervisor actor died: killed")
+        plane.tick()
         plane.tick()
         return job
 

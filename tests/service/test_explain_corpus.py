@@ -34,9 +34,13 @@ CASES = (
     # The queue.
     Case("all groups are full", "groups-full", "4 of 4 of gpu-spot are taken", inject.behind),
     Case("others stand before it", "queue-behind", "number 2 of 2 in the queue", inject.second_in_line),
+    Case("its team's quota is used up", "team-quota", "GPUs *: asks for 1, 2 of 2 used", inject.quota_full),
+    Case(
+        "lower tiers make room", "making-room", "room is made for it by digits-", inject.of_a_higher_tier, blocked=False
+    ),
     Case("its tier is gone", "no-tier", "'training-critical'", inject.no_tier),
     Case("the catalog has shrunk", "never-fits", "at most 2 such workers", inject.smaller_catalog),
-    Case("elastic runs make room", "making-room", "elastic runs give up workers", inject.making_room, blocked=False),
+    Case("elastic runs make room", "making-room", "elastic runs, or jobs", inject.making_room, blocked=False),
     Case("there is room", "queue-next", "next pass", lambda plane: (plane.tick(), plane.submit())[1], blocked=False),
     Case("nobody admits", "reconciler-away", "no reconciler is at work", inject.no_reconciler),
     Case("Ray is away", "ray-away", "Ray does not answer", inject.ray_away),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from platform_app.domain.job import JobState
 from platform_app.domain.team import Principal
 from platform_app.specs import CommandSpec, Role
 from tests.control_plane import train_spec
@@ -36,6 +37,14 @@ def test_what_does_not_fit_is_told_with_who_holds_the_room_and_what_would_fit(pl
     ]
     assert plan.wait is None
     assert plan.price_per_hour == pytest.approx(0.72), "of an empty cluster"
+
+
+def test_what_it_would_take_from_others_is_told_before(plane):
+    *_, newest = inject.filled(plane)
+    plan = plane.jobs.plan(train_spec(tier="training-critical"))
+    assert plan.preempts == newest
+    assert plan.starts == f"it would start when room is made: room is made for it by {newest}"
+    assert plane.job(newest).state is JobState.RUNNING
 
 
 def test_the_plan_says_what_explain_says_once_it_is_submitted(plane):

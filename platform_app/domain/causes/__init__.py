@@ -18,6 +18,7 @@ CAUSES: tuple[Cause, ...] = (
     *platform.AWAY,
     *ADMISSION,
     *RAY_JOB,
+    *platform.REFUSED,
     *CONTAINERS,
     *VOLUMES,
     *platform.QUEUE,

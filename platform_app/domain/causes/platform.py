@@ -23,8 +23,9 @@ AWAY = (
         "the cluster that would run it does not answer: {message}",
         "it is asked again all the time; see slipway status",
     ),
-    Cause("not-submitted", Source.API, "NotSubmitted", _ANY, "it cannot be started yet: {message}", ""),
 )
+
+REFUSED = (Cause("not-submitted", Source.API, "NotSubmitted", _ANY, "it cannot be started yet: {message}", ""),)
 
 QUEUE = (
     Cause(
@@ -42,6 +43,14 @@ QUEUE = (
         _ANY,
         "it can never run on this catalog: {message}",
         "ask for less, or enlarge the catalog's worker groups",
+    ),
+    Cause(
+        "team-quota",
+        Source.ADMISSION,
+        "Quota",
+        _ANY,
+        "{message}",
+        "it starts when other work of the team ends, or when an admin raises the quota (slipway teams --help)",
     ),
     Cause("queue-behind", Source.ADMISSION, "Behind", _ANY, "{message}", "it starts when those ahead have had theirs"),
     Cause("groups-full", Source.ADMISSION, "Full", _ANY, "{message}", "it starts when enough of these jobs end"),
