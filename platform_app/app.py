@@ -20,6 +20,7 @@ from ray.serve import Application
 
 from platform_app import bootstrap
 from platform_app.settings import Settings
+from serve.grpc_door import GrpcDoor
 
 APPLICATION = "slipway"
 
@@ -67,7 +68,7 @@ class ReconcilerLoop:
 class ControlPlane:
     """Answers the HTTP API."""
 
-    def __init__(self, settings: Settings, _reconciler: object) -> None:
+    def __init__(self, settings: Settings, *_beside: object) -> None:
         self._settings = settings
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -79,7 +80,11 @@ def build(args: dict[str, str] | None = None) -> Application:
     """Build the application; settings come from the environment, `args` override them."""
     settings = Settings(**(args or {}))  # type: ignore[arg-type]  # pydantic turns the strings into what each field is
     bootstrap.migrate(settings)
-    return ControlPlane.bind(settings, ReconcilerLoop.bind(settings))  # type: ignore[attr-defined]  # Serve's decorator gives a Deployment
+    beside = [ReconcilerLoop.bind(settings)]  # type: ignore[attr-defined]  # Serve's decorator gives a Deployment
+    if settings.grpc_port is not None:
+        on_the_head = GrpcDoor.options(ray_actor_options=_ON_THE_HEAD)  # type: ignore[attr-defined]
+        beside.append(on_the_head.bind(settings.http_host, settings.grpc_port))
+    return ControlPlane.bind(settings, *beside)  # type: ignore[attr-defined]  # Serve's decorator gives a Deployment
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from platform_app.adapters.kubernetes import KubeRayJobs, KubernetesApi, Kuberne
 from platform_app.adapters.mlflow_registry import MlflowRegistry
 from platform_app.adapters.ray_cluster import RayCluster
 from platform_app.adapters.ray_jobs import RayJobs, auth_headers
+from platform_app.adapters.ray_predictions import RayPredictions
 from platform_app.adapters.ray_serve import RayServing
 from platform_app.adapters.ray_state import RayState
 from platform_app.adapters.shared_storage import SharedStorage
@@ -93,6 +94,7 @@ def api(settings: Settings) -> FastAPI:
         deployments=Deployments(database.deployments, registry, clock),
         packages=packages,
         ray_door=RayDoor(database.jobs, jobs, logs, packages, clock),
+        predictions=RayPredictions(),
         teams=Teams(database.teams, settings.token_digests, clock),
         cluster=lambda: cluster_view(catalog, cluster),
         missing=missing,

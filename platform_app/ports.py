@@ -328,6 +328,31 @@ class ModelServing(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a deployment answered to plain rows."""
+
+    status: int
+    """HTTP's: 200 with a body, or why there is none."""
+    body: bytes
+    message: str
+    """A sentence for the caller, where there is no body."""
+    headers: Mapping[str, str]
+    """Which deployment and version answered."""
+
+
+class ModelPredictions(Protocol):
+    """Deployments, asked by the control plane itself."""
+
+    async def predict(self, deployment: str, rows: bytes) -> Prediction:
+        """Ask a deployment that is there; waits for a replica where it is scaled to zero.
+
+        Raises:
+            TemporaryError: it does not answer.
+        """
+        ...
+
+
 class Cluster(Protocol):
     """The Ray cluster's workers."""
 

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     """What Serve listens on; `0.0.0.0` in a pod."""
     http_port: int = Field(ge=1, le=65535, default=8000)
+    grpc_port: int | None = Field(ge=1, le=65535, default=None)
+    """Where models answer by gRPC, the Open Inference Protocol's service; absent: nowhere."""
     catalog: Path | None = None
     """A catalog file; absent: the one that comes with Slipway."""
     package_limit_bytes: int = Field(ge=1, default=256 * 1024 * 1024)

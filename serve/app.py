@@ -30,6 +30,9 @@ _log = logging.getLogger("ray.serve")
 DEPLOYMENT_NAME = "model"
 """Of the application's one Serve deployment."""
 
+APPLICATION_PREFIX = "model-"
+"""Of the names of deployments' applications; no other application has it."""
+
 
 class ModelServer:
     """One replica: a loaded model, asked through `answer` by every door.
@@ -114,13 +117,34 @@ class ModelServer:
             case Wire.ROWS:
                 return rows.decode(question.body, self._model.metadata.inputs)
 
-    async def ask(self, question: Question) -> Answer:
-        """Answer a question that no door has let in yet, by its token: what the gRPC door calls."""
+    async def ask(self, question: Question, version: str = "") -> Answer:
+        """Answer a question that no door has let in yet, by its token: what the gRPC door calls.
+
+        Args:
+            question: its headers have the token.
+            version: the version that is asked for; empty: the one that is served.
+        """
+        if refused := self._refused(question.header(b"authorization"), version):
+            return refused
+        if len(question.body) > self.max_body_bytes:
+            message = f"the body has {len(question.body)} bytes; at most {self.max_body_bytes} are taken"
+            return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error=message)
+        return await self.answer(question)
+
+    async def describe(self, authorization: str, version: str = "") -> Answer:
+        """Describe the model as a serialized `ModelMetadataResponse`, to whom the token lets in."""
+        refused = self._refused(authorization, version)
+        body = grpc_wire.model_metadata(self._model.metadata)
+        return refused or Answer(HTTPStatus.OK, body, headers=self._headers)
+
+    def _refused(self, authorization: str, version: str) -> Answer | None:
         try:
-            self.admit(question.header(b"authorization"))
+            self.admit(authorization)
+            if version:
+                self.check_version(version)
         except Refusal as refusal:
             return Answer(refusal.status, error=str(refusal))
-        return await self.answer(question)
+        return None
 
     def admit(self, authorization: str) -> None:
         """Raise Refusal for a caller without a known token."""

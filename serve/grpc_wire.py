@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from serve.grpc_messages import ModelInferRequest, ModelInferResponse
+from serve.grpc_messages import ModelInferRequest, ModelInferResponse, message
 from serve.protocol import (
     Array,
     Datatype,
@@ -96,6 +96,6 @@ def encode(request: InferenceRequest, model_name: str, model_version: str, outpu
     return bytes(answer.SerializeToString())
 
 
-def model_metadata(metadata: ModelMetadata) -> dict[str, Any]:
-    """Give what a model takes and gives as fields of `ModelMetadataResponse`."""
-    return metadata.model_dump(mode="json")
+def model_metadata(metadata: ModelMetadata) -> bytes:
+    """Write what a model takes and gives as `ModelMetadataResponse`, serialized."""
+    return bytes(message("ModelMetadataResponse")(**metadata.model_dump(mode="json")).SerializeToString())

@@ -42,7 +42,7 @@ class Datatype(StrEnum):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type of such elements; `object` (holding `str`) for BYTES."""
-        return np.dtype(_DTYPE_NAMES[self])
+        return _DTYPES[self]
 
     @classmethod
     def of(cls, dtype: np.dtype[Any]) -> "Datatype":
@@ -55,15 +55,19 @@ class Datatype(StrEnum):
             raise ProtocolError(f"the protocol has no datatype for numpy's {dtype}") from None
 
 
-_DTYPE_NAMES = {
-    Datatype.BOOL: "bool",
-    **{Datatype(f"{sign}INT{bits}"): f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-    Datatype.FP16: "float16",
-    Datatype.FP32: "float32",
-    Datatype.FP64: "float64",
-    Datatype.BYTES: "object",
+_DTYPES = {
+    Datatype.BOOL: np.dtype("bool"),
+    **{
+        Datatype(f"{sign}INT{bits}"): np.dtype(f"{sign.lower()}int{bits}")
+        for sign in ("", "U")
+        for bits in (8, 16, 32, 64)
+    },
+    Datatype.FP16: np.dtype("float16"),
+    Datatype.FP32: np.dtype("float32"),
+    Datatype.FP64: np.dtype("float64"),
+    Datatype.BYTES: np.dtype("object"),
 }
-_BY_DTYPE = {np.dtype(name): datatype for datatype, name in _DTYPE_NAMES.items()}
+_BY_DTYPE = {dtype: datatype for datatype, dtype in _DTYPES.items()}
 
 
 class Value(BaseModel):

@@ -36,6 +36,7 @@ from platform_app.specs import (
     report_path,
 )
 from tests.fakes import AwayRegistry, AwayServing, FakeClock, FakeCluster, FakeHeldGpus, FakeRunner, FakeSigns
+from tests.fakes_serving import FakePredictions
 
 TOKEN = "a-token"
 """An admin's, of the settings."""
@@ -87,6 +88,7 @@ class ControlPlane:
     registry: AwayRegistry = field(default_factory=AwayRegistry)
     serving: AwayServing = field(default_factory=AwayServing)
     cluster: FakeCluster = field(default_factory=FakeCluster)
+    predictions: FakePredictions = field(default_factory=FakePredictions)
 
     def __post_init__(self) -> None:
         path = self.folder / "platform.db"
@@ -134,6 +136,7 @@ class ControlPlane:
             deployments=self.deployments,
             packages=packages,
             ray_door=RayDoor(self.store, self.jobs, self.logs, packages, self.clock),
+            predictions=self.predictions,
             teams=self.teams,
             cluster=partial(cluster_view, self.catalog, self.cluster),
             missing=lambda: self.database.missing(self.clock.now()),

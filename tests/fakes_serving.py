@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from platform_app.errors import NotFound
-from platform_app.ports import ServingObservation
+from platform_app.ports import Prediction, ServingObservation
 from platform_app.specs import ServedModel
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
@@ -114,3 +114,15 @@ class FakeServing:
     def delete(self, deployment: str) -> None:
         self.applied.pop(deployment, None)
         self._observations.pop(deployment, None)
+
+
+class FakePredictions:
+    """A `ModelPredictions` that answers what the test says."""
+
+    def __init__(self) -> None:
+        self.answer = Prediction(200, b'{"predictions": []}', "", {"slipway-model-version": "1"})
+        self.asked: list[tuple[str, bytes]] = []
+
+    async def predict(self, deployment: str, rows: bytes) -> Prediction:
+        self.asked.append((deployment, rows))
+        return self.answer

@@ -17,10 +17,8 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 from platform_app.errors import PermanentError, TemporaryError
 from platform_app.ports import ServingObservation
 from platform_app.specs import ServedModel
+from serve.app import APPLICATION_PREFIX as _PREFIX
 from serve.app import build, route_prefix
-
-_PREFIX = "model-"
-"""Of the names of deployments' applications; no other application has it."""
 
 
 class RayServing:

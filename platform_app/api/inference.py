@@ -6,20 +6,54 @@ Only for a model that serves nothing does a request come here, and is told so in
 from http import HTTPStatus
 from importlib.metadata import version
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
+from platform_app.api.problems import problem
 from platform_app.api.services import Use
 from platform_app.errors import NotFound
+from serve.protocol import EXTENSIONS
 
 router = APIRouter(tags=["inference"])
 health = APIRouter(tags=["health"])
+
+_ROWS = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"rows": {"type": "array", "minItems": 1, "items": {}}},
+                    "required": ["rows"],
+                },
+                "example": {"rows": [[0.0, 12.0, 7.5]]},
+            }
+        },
+    }
+}
 
 
 @router.get("/v2", summary="Describe the inference server")
 def get_server_metadata() -> dict[str, str | list[str]]:
     """Say who answers; models answer below `/v2/models/{deployment}`."""
-    return {"name": "slipway", "version": version("slipway"), "extensions": []}
+    return {"name": "slipway", "version": version("slipway"), "extensions": list(EXTENSIONS)}
+
+
+@router.post("/v1/deployments/{deployment}/predict", summary="Predict for plain JSON rows", openapi_extra=_ROWS)
+async def predict(deployment: str, request: Request, services: Use) -> Response:
+    """Answer `{"rows": [...]}` by `{"predictions": [...]}`, one for each row.
+
+    A row is what the model takes, such as a list of numbers; of a model with named columns, an object of them. A
+    deployment that is scaled to zero starts, and the request waits.
+    """
+    await run_in_threadpool(services.deployments.get, deployment)
+    told = await services.predictions.predict(deployment, await request.body())
+    if told.status != HTTPStatus.OK:
+        code = HTTPStatus(told.status).phrase.lower().replace(" ", "-")
+        return problem(told.status, code, told.message, headers=told.headers)
+    return Response(told.body, told.status, dict(told.headers), "application/json")
 
 
 @router.api_route("/v2/models/{deployment}", methods=["GET", "POST"], include_in_schema=False)

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from platform_app.domain.team import Principal
 from platform_app.errors import Forbidden
+from platform_app.ports import ModelPredictions
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
@@ -30,6 +31,7 @@ class Services:
     logs: Logs
     models: Models
     deployments: Deployments
+    predictions: ModelPredictions
     packages: Packages
     ray_door: RayDoor
     teams: Teams

@@ -82,15 +82,17 @@ def request_bytes(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def _one(host: str, port: int, request: bytes, until: float) -> list[Connection]:
-    """Keep one request on its way until a moment; a server that closes is connected to again."""
+async def _one(host: str, port: int, request: bytes, until: float) -> tuple[list[Connection], int]:
+    """Keep one request on its way until a moment, and give the connections that it took and the refusals of any."""
     loop = asyncio.get_running_loop()
     used: list[Connection] = []
+    refused = 0
     while (left := until - time.perf_counter()) > 0:
         ended: asyncio.Future[None] = loop.create_future()
         try:
             _, connection = await loop.create_connection(lambda ended=ended: Connection(request, ended), host, port)
         except OSError:
+            refused += 1
             await asyncio.sleep(0.05)
             continue
         used.append(connection)
@@ -98,7 +100,7 @@ async def _one(host: str, port: int, request: bytes, until: float) -> list[Conne
         if ended.done() and time.perf_counter() < until and not connection.latencies:
             connection.errors += 1  # it broke before any answer
         connection.stop()
-    return used
+    return used, refused
 
 
 async def measure(url: str, request: bytes, concurrency: int, seconds: float, warm_up: float) -> Measured:
@@ -107,14 +109,15 @@ async def measure(url: str, request: bytes, concurrency: int, seconds: float, wa
     started = time.perf_counter()
     until = started + warm_up + seconds
     loops = (_one(parts.hostname or "", parts.port or 80, request, until) for _ in range(concurrency))
-    connections = [connection for used in await asyncio.gather(*loops) for connection in used]
+    ended = await asyncio.gather(*loops)
+    connections = [connection for used, _ in ended for connection in used]
     counted = [
         taken
         for connection in connections
         for at, taken in connection.latencies
         if at >= started + warm_up and at <= until
     ]
-    errors = sum(connection.errors for connection in connections)
+    errors = sum(connection.errors for connection in connections) + sum(refused for _, refused in ended)
     if not counted:
         return Measured(0.0, float("nan"), float("nan"), errors)
     p50, p99 = np.percentile(np.array(counted) * 1000, [50, 99])

@@ -1,6 +1,7 @@
 """Real models on a real Ray Serve: right numbers, every bad input, promotion under load, failure, scale to zero."""
 
 import hashlib
+import socket
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 
 from platform_app.adapters.ray_serve import RayServing
 from platform_app.specs import DeploymentSpec, ServedModel
+from tests.plain_ray import free_port
 from tests.serving_on_ray import (
     add_broken_version,
     add_torch_version,
@@ -34,6 +36,7 @@ class World:
 
     serving: RayServing
     client: httpx.Client
+    grpc_address: str
     tracking_uri: str
     mlps: dict[int, Any]
     forest: Any
@@ -86,7 +89,10 @@ def log_models(mlps: dict[int, Any], forest: Any) -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
+    from ray import serve as ray_serve
     from sklearn.ensemble import RandomForestClassifier
+
+    from serve.grpc_door import GrpcDoor
 
     uri = mlflow_store(tmp_path_factory.mktemp("mlflow"))
     mlps = {1: mlp(1), 2: mlp(2)}
@@ -95,7 +101,9 @@ def world(tmp_path_factory):
     with serving_cluster() as url:
         client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60)
         serving = RayServing()
-        world = World(serving, client, uri, mlps, forest)
+        grpc_port = free_port()
+        ray_serve.run(GrpcDoor.bind("127.0.0.1", grpc_port), name="grpc", route_prefix=None)
+        world = World(serving, client, f"127.0.0.1:{grpc_port}", uri, mlps, forest)
         # Side by side: each start of a replica takes seconds.
         world.deploy("mlp")
         world.deploy("forest")
@@ -150,6 +158,76 @@ def test_a_body_that_is_no_json_is_refused(world):
 def test_a_caller_without_a_known_token_is_refused(world):
     assert world.infer("mlp", IMAGES, authorization="Bearer guess").status_code == 401
     assert world.client.get("/v2/models/mlp/ready", headers={"authorization": ""}).status_code == 200
+
+
+def expected(world, images=IMAGES):
+    import torch
+
+    with torch.inference_mode():
+        return world.mlps[1](torch.from_numpy(images)).numpy()
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_tritonclient_over_http_works_unchanged(world, is_binary):
+    import tritonclient.http as triton
+
+    client = triton.InferenceServerClient(world.client.base_url.netloc.decode())
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    assert client.is_model_ready("mlp", headers=headers)
+    assert client.get_model_metadata("mlp", headers=headers)["inputs"][0]["datatype"] == "FP32"
+    images = triton.InferInput("input", IMAGES.shape, "FP32")
+    images.set_data_from_numpy(IMAGES, binary_data=is_binary)
+    wanted = triton.InferRequestedOutput("output", binary_data=is_binary)
+    answer = client.infer("mlp", [images], outputs=[wanted], model_version="1", request_id="42", headers=headers)
+    assert answer.get_response()["id"] == "42"
+    np.testing.assert_allclose(answer.as_numpy("output"), expected(world), rtol=1e-5, atol=1e-6)
+    with pytest.raises(triton.InferenceServerException, match="mlp serves version 1; got version 7"):
+        client.infer("mlp", [images], model_version="7", headers=headers)
+
+
+def test_tritonclient_over_grpc_works_unchanged(world):
+    import tritonclient.grpc as triton
+
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    with triton.InferenceServerClient(world.grpc_address) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.get_server_metadata().extensions == ["binary_tensor_data"]
+        assert client.is_model_ready("mlp")
+        assert not client.is_model_ready("nobody")
+        assert client.get_model_metadata("mlp", headers=headers).platform == "mlflow_pytorch"
+        images = triton.InferInput("input", IMAGES.shape, "FP32")
+        images.set_data_from_numpy(IMAGES)
+        answer = client.infer("mlp", [images], request_id="42", headers=headers)
+        assert answer.get_response().id == "42"
+        np.testing.assert_allclose(answer.as_numpy("output"), expected(world), rtol=1e-5, atol=1e-6)
+        for arguments, code in [
+            ({"headers": {}}, "UNAUTHENTICATED"),
+            ({"headers": headers, "model_version": "7"}, "NOT_FOUND"),
+            ({"headers": headers, "model_name": "nobody"}, "NOT_FOUND"),
+        ]:
+            with pytest.raises(triton.InferenceServerException) as refused:
+                client.infer(**{"model_name": "mlp", "inputs": [images], **arguments})
+            assert code in refused.value.status()
+        wide = triton.InferInput("input", [1, 9], "FP32")
+        wide.set_data_from_numpy(IMAGES[:1, :9])
+        with pytest.raises(triton.InferenceServerException, match=r"expected shape \[-1, 64\]"):
+            client.infer("mlp", [wide], headers=headers)
+
+
+def test_a_body_of_100_mb_is_refused_and_the_replica_lives(world):
+    answer = world.client.post("/v2/models/mlp/infer", content=bytes(100 * 2**20))
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("the body has 104857600 bytes; at most 67108864 are taken")
+    assert world.infer("mlp", IMAGES).status_code == 200
+
+
+def test_a_client_that_goes_away_costs_nobody_anything(world):
+    address = (world.client.base_url.host, world.client.base_url.port)
+    for _ in range(5):
+        with socket.create_connection(address) as gone:
+            gone.sendall(b"POST /v2/models/mlp/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{")
+    assert world.infer("mlp", IMAGES).status_code == 200
 
 
 def test_promotion_drops_no_request_and_a_version_that_does_not_load_changes_nothing(world):

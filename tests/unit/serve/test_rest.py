@@ -6,22 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from serve.protocol import Datatype, InferenceRequest, ProtocolError, WantedOutput
+from serve.protocol import InferenceRequest, ProtocolError, WantedOutput
 from serve.rest import decode, encode, error_body
-
-SHAPES = hnp.array_shapes(max_dims=3, max_side=4)
-
-
-@st.composite
-def arrays(draw):
-    datatype = draw(st.sampled_from(list(Datatype)))
-    shape = draw(SHAPES)
-    if datatype is Datatype.BYTES:
-        texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-        return draw(hnp.arrays(object, shape, elements=texts))
-    return draw(hnp.arrays(datatype.dtype, shape))
+from tests.unit.serve.tensors import arrays, same
 
 
 def body(*inputs, **fields):
@@ -40,15 +28,6 @@ def error_of(call, *args):
 
 ONE = InferenceRequest({})
 """Wants all outputs, as JSON."""
-
-
-def same(received, array):
-    assert received.dtype == array.dtype
-    assert received.shape == array.shape
-    if array.dtype.kind == "f":
-        np.testing.assert_array_equal(received, array)
-    else:
-        assert (received == array).all()
 
 
 @given(arrays(), st.booleans())
