@@ -15,7 +15,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WHO = re.compile(r"^\([^)]*pid=\d+[^)]*\)\s?")
 _RAISED = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Failed|Interrupt|Exit|Warning)\b")
 _SLOW_START = timedelta(minutes=2)
-"""Longer than Ray takes to start a driver that needs nothing made ready."""
+"""Longer than Ray takes to start a driver, or to make the environment of most."""
 _SLOW_FIRST_STEP = timedelta(minutes=10)
 """Longer than workers that are there take to import, read data and make their first step, in most cases."""
 _SILENT = timedelta(minutes=3)
@@ -64,7 +64,9 @@ def driver_signs(job: Job, attempt: Attempt, now: datetime) -> Iterator[Sign]:
     if spec.working_dir:
         made_ready.append("its working directory is fetched")
     if made_ready:
-        yield Sign(Source.RAY, "RuntimeEnv", " and ".join(made_ready), "Ray", attempt.created_at)
+        slow = waited > _SLOW_START
+        told = " and ".join(made_ready) + (f", for {_ago(waited)} now" if slow else "")
+        yield Sign(Source.RAY, "SlowRuntimeEnv" if slow else "RuntimeEnv", told, "Ray", attempt.created_at)
     elif waited > _SLOW_START:
         yield Sign(Source.RAY, "Slow", f"it was handed over {_ago(waited)} ago", "Ray", attempt.created_at)
     else:

@@ -1,4 +1,4 @@
-"""Why a job waits or failed, where the causes are real: Ray's own autoscaler, pip and imports, and the spot market."""
+"""Why a job waits or failed, where the causes are real: Ray's own autoscaler, imports, and the spot market."""
 
 import time
 
@@ -16,7 +16,7 @@ SPOT = {"market": "spot"}
 
 @pytest.fixture(scope="module")
 def jobs(running):
-    """Four jobs, each with a trouble of its own: by what it is, the job's id."""
+    """Three jobs, each with a trouble of its own: by what it is, the job's id."""
     client = running.client
     stock(running.state, "gpu-spot", 0, notice_seconds=0)
     try:
@@ -24,9 +24,6 @@ def jobs(running):
             "stock-out": client.submit({**CODE, "name": "no-spot", "resources": {"num_workers": 4, **SPOT}}),
             "import": client.submit(
                 {**CODE, "name": "no-code", "workload": "nowhere.at_all:make", "resources": ON_CPUS}
-            ),
-            "pip": client.submit(
-                {**CODE, "name": "no-pip", "pip": ["slipway-has-no-such-thing==9.9"], "resources": ON_CPUS}
             ),
             "full": client.submit({**CODE, "name": "no-room", "resources": SPOT}),
         }
@@ -43,7 +40,6 @@ def jobs(running):
         ("stock-out", "out-of-stock", "gpu-spot is out of stock"),
         ("full", "groups-full", "4 of 4 of gpu-spot are taken"),
         ("import", "module-missing", "no module nowhere"),
-        ("pip", "runtime-env-requirement", "slipway-has-no-such-thing"),
     ],
 )
 def test_the_first_reason_is_the_one_that_was_made(running, jobs, name, cause, says):
@@ -60,3 +56,14 @@ def test_the_first_reason_is_the_one_that_was_made(running, jobs, name, cause, s
 def test_what_could_be_had_instead_of_spot_is_told_with_its_price(running, jobs):
     found = running.client.explain(jobs["full"])
     assert "resources.market: prefer-spot" in [option.change for option in found.options]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(700)
+def test_a_requirement_that_pip_cannot_install_is_named_once_ray_has_given_up(running):
+    """Ray copies the whole virtual environment for each of its three tries."""
+    client = running.client
+    job = client.submit({**CODE, "name": "no-pip", "pip": ["slipway-has-no-such-thing==9.9"], "resources": ON_CPUS})
+    eventually(lambda: client.explain(job.id).cause in ("runtime-env", "runtime-env-slow"))
+    found = eventually(lambda: (one := client.explain(job.id)).state.is_terminal and one, timeout=600)
+    assert (found.cause, "slipway-has-no-such-thing" in found.why) == ("runtime-env-requirement", True)

@@ -126,6 +126,10 @@ def with_pip(plane: ControlPlane) -> str:
     return pending(plane, pip=("torchmetrics==1.4",))
 
 
+def with_slow_pip(plane: ControlPlane) -> str:
+    return pending(plane, 200, pip=("torchmetrics==1.4",))
+
+
 def unsubmitted(plane: ControlPlane) -> str:
     job = plane.jobs.submit(train_spec(**DEDICATED)).id
     plane.dedicated.put_off = "exceeded quota: compute, requested: cpu=8, used: cpu=60, limited: cpu=64"

@@ -47,6 +47,7 @@ CASES = (
     Case("no Kubernetes any more", "ray-away", "need Kubernetes", inject.no_kubernetes),
     # The driver's start.
     Case("pip installs", "runtime-env", "torchmetrics==1.4", inject.with_pip, blocked=False),
+    Case("pip takes long", "runtime-env-slow", "for 3 min now", inject.with_slow_pip),
     Case("the driver starts", "driver-starting", "driver is being started", inject.pending, blocked=False),
     Case("the driver does not start", "driver-slow", "handed over 3 min ago", lambda plane: inject.pending(plane, 200)),
     Case("it is not taken", "quota-exceeded", "cpu=60", inject.unsubmitted),

@@ -107,6 +107,14 @@ DRIVER = (
         "Ray has not begun it yet: {message}",
         "see that the head has memory and processor time to spare",
     ),
+    Cause(
+        "runtime-env-slow",
+        Source.RAY,
+        "SlowRuntimeEnv",
+        _ANY,
+        "Ray has not made its environment ready yet: {message}",
+        "Ray tries a failing pip install three times before it says so; what is in the platform's image needs no pip",
+    ),
     Cause("runtime-env", Source.RAY, "RuntimeEnv", _ANY, "Ray makes its environment ready: {message}", "", comes=True),
     Cause("driver-starting", Source.RAY, "Starting", _ANY, "its driver is being started", "", comes=True),
 )
