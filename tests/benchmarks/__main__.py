@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, and write the figures to a file with the machine and the versions.
 
-python -m tests.benchmarks [ddp] [trials] [--rounds 5] [--out build/benchmarks.json]
+python -m tests.benchmarks [ddp] [explain] [trials] [--rounds 5] [--out build/benchmarks.json]
 """
 
 import argparse
@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.ddp import ddp
+from tests.benchmarks.explain import explain
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import described
 from tests.benchmarks.sweeps import trials
 
-PARTS = {"ddp": ddp, "trials": trials}
+PARTS = {"ddp": ddp, "explain": explain, "trials": trials}
 
 console = Console(width=150)
 

@@ -1,7 +1,5 @@
 """Why a job waits or failed, where the causes are real: Ray's own autoscaler, imports, and the spot market."""
 
-import time
-
 import pytest
 
 from platform_app.local.market import stock
@@ -48,9 +46,6 @@ def test_the_first_reason_is_the_one_that_was_made(running, jobs, name, cause, s
     assert found.blocked
     assert found.wait is None
     assert found.evidence
-    began = time.monotonic()
-    running.client.explain(jobs[name])
-    assert time.monotonic() - began < 2
 
 
 def test_what_could_be_had_instead_of_spot_is_told_with_its_price(running, jobs):
