@@ -7,7 +7,7 @@ from pathlib import Path
 from platform_app.adapters.database import migrate
 from tests.benchmarks.figure import Figure
 from tests.control_plane import ControlPlane
-from tests.service.test_explain_corpus import CASES
+from tests.service.corpus import CASES
 
 ALLOWED_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from platform_app.domain.causes import CAUSES
 from platform_app.domain.explain import Sign, Source, explain
-from tests.service.test_explain_corpus import CASES as INJECTED
+from tests.service.corpus import CASES as INJECTED
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 QUOTA = "exceeded quota: compute, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, limited: requests.nvidia.com/gpu=4"
