@@ -182,7 +182,7 @@ def _describe_run(client: Any, run_id: str, attempt: Attempt) -> None:
         "slipway.attempt": str(attempt.number),
         "slipway.spec_digest": digest(spec),
         "slipway.kind": spec.kind,
-        **({"mlflow.source.git.commit": commit} if (commit := _git_commit()) else {}),
+        **({"mlflow.source.git.commit": commit} if (commit := spec.git_commit or _git_commit()) else {}),
     }
     params = {
         **spec.config,

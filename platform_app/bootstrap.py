@@ -24,6 +24,7 @@ from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
+from platform_app.services.lineage import Lineage
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
@@ -90,8 +91,9 @@ def api(settings: Settings) -> FastAPI:
             _signs(settings, kubernetes, clock),
         ),
         logs=logs,
-        models=Models(registry),
+        models=Models(registry, database.deployments),
         deployments=Deployments(database.deployments, registry, clock),
+        lineage=Lineage(database.deployments, registry),
         packages=packages,
         ray_door=RayDoor(database.jobs, jobs, logs, packages, clock),
         predictions=RayPredictions(),

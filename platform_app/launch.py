@@ -9,8 +9,19 @@ from typing import Any
 from platform_app.domain.capacity import eligible
 from platform_app.domain.deployment import Deployment
 from platform_app.domain.job import Job
+from platform_app.domain.rollout import Phase, Rollout
 from platform_app.ports import RayJobRequest
-from platform_app.specs import AnyJobSpec, Catalog, CommandSpec, ServedModel, digest
+from platform_app.specs import (
+    AnyJobSpec,
+    Candidate,
+    Catalog,
+    CommandSpec,
+    RolloutSpec,
+    ServedModel,
+    Split,
+    Strategy,
+    digest,
+)
 
 JOB_ENV = {
     # A driver that is asked to stop ends its MLflow run first; the default of 3 s is too short for that.
@@ -139,14 +150,35 @@ def _driver(spec: CommandSpec, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def served_model(
-    deployment: Deployment, version: int, tracking_uri: str, token_digests: tuple[str, ...]
-) -> ServedModel:
-    """Render a deployment at one version as the argument of the serving application's builder."""
+def served_model(deployment: Deployment, tracking_uri: str, token_digests: tuple[str, ...]) -> ServedModel:
+    """Render a deployment that has a target version, with its rollout, as the argument of the application's builder."""
+    if deployment.target_version is None:
+        raise ValueError(f"{deployment.name} has no version to serve")
+    rollout = deployment.active_rollout
+    candidate = None
+    if rollout and not rollout.is_direct:
+        candidate = Candidate(version=rollout.candidate_version, revision=rollout.revision)
     return ServedModel(
         deployment=deployment.name,
         spec=deployment.spec,
-        version=version,
+        version=deployment.target_version,
         tracking_uri=tracking_uri,
         token_digests=token_digests,
+        revision=max(1, deployment.revision),
+        candidate=candidate,
+        split=_split(rollout, candidate, deployment.spec.rollout) if rollout and candidate else None,
     )
+
+
+def _split(rollout: Rollout, candidate: Candidate, spec: RolloutSpec) -> Split | None:
+    """Say who answers: while stable replicas are replaced, the candidate, being the same version, answers for all."""
+    last = len(spec.steps) - 1
+    match rollout.phase:
+        case Phase.RUNNING if spec.strategy is not Strategy.IMMEDIATE:
+            strategy, step = spec.strategy, min(rollout.step, last)
+            weight = spec.steps[step].weight
+        case Phase.PROMOTING:
+            strategy, step, weight = Strategy.CANARY, last + 1, 100.0
+        case _:
+            return None
+    return Split(candidate=candidate, strategy=strategy, weight=weight, step=step, key_header=spec.key_header)

@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from platform_app.domain.deployment import Deployment
+from platform_app.domain.deployment import Deployment, Revision
 from platform_app.domain.explain import Sign
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.rollout import Scores
 from platform_app.domain.supply import GroupCount
 from platform_app.domain.team import AuditEntry, Team, Token
-from platform_app.specs import AttemptReport, Grant, Quota, ServedModel
+from platform_app.serving_views import OriginView
+from platform_app.specs import AttemptReport, Grant, Quota, ServedModel, SplitCounts
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
 
@@ -85,8 +87,26 @@ class DeploymentStore(Protocol):
         """Read all, by name."""
         ...
 
-    def save(self, deployment: Deployment) -> Deployment:
-        """Write one; `version` 0 adds it. Raises StaleWrite where the stored version is not `deployment.version`."""
+    def save(
+        self, deployment: Deployment, events: Iterable[Event] = (), revision: Revision | None = None
+    ) -> Deployment:
+        """Write one, what happened to it, and a revision, new or changed, in one transaction; `version` 0 adds it.
+
+        Raises:
+            StaleWrite: the stored version is not `deployment.version`.
+        """
+        ...
+
+    def events(self, name: str) -> Sequence[Event]:
+        """Read what happened under a name, oldest first, also when its deployment is gone."""
+        ...
+
+    def revisions(self, name: str) -> Sequence[Revision]:
+        """Read all revisions under a name, newest first, also when its deployment is gone."""
+        ...
+
+    def revisions_of(self, model: str, versions: Collection[int]) -> Sequence[Revision]:
+        """Read the revisions that served, or tried to serve, versions of a model, newest first."""
         ...
 
     def delete(self, name: str) -> None:
@@ -297,6 +317,10 @@ class ModelRegistry(Protocol):
         """Point an alias at a version; None takes the alias away. Raises NotFound for a version that is not there."""
         ...
 
+    def origin(self, name: str, version: int) -> OriginView | None:
+        """Say what made a version; None when there is no such version."""
+        ...
+
     def trials(self, experiment: str, job_id: str) -> Sequence[TrialView]:
         """List a sweep's trials, oldest first."""
         ...
@@ -307,9 +331,12 @@ class ServingObservation:
     """What Serve says of one deployment's application."""
 
     ready: bool
-    """The newest code and version answers."""
+    """All stable replicas are what was applied last."""
     failed: bool
     message: str = ""
+    candidate_ready: bool = False
+    candidate_failed: bool = False
+    candidate_message: str = ""
 
 
 class ModelServing(Protocol):
@@ -321,6 +348,20 @@ class ModelServing(Protocol):
 
     def observe(self) -> Mapping[str, ServingObservation]:
         """Say how each deployment's application is, by deployment name."""
+        ...
+
+    def counts(self, model: ServedModel) -> Sequence[SplitCounts]:
+        """Give what the stable replicas have counted of a candidate so far; nothing where none has told yet."""
+        ...
+
+    def examine(self, model: ServedModel) -> Scores | None:
+        """Let a worker evaluate candidate and champion on the spec's dataset, and give the scores once they are there.
+
+        Asking again does not begin again.
+
+        Raises:
+            TemporaryError: Ray is away.
+        """
         ...
 
     def delete(self, deployment: str) -> None:

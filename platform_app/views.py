@@ -5,13 +5,11 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from platform_app.display import View, bar, fields
-from platform_app.domain.deployment import Deployment, DeploymentState
 from platform_app.domain.goodput import goodput
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
 from platform_app.domain.team import AuditEntry, Team, Token
 from platform_app.specs import (
     AttemptReport,
-    DeploymentSpec,
     Interruption,
     JobSpec,
     Market,
@@ -226,36 +224,6 @@ class ModelVersionView(View):
     aliases: tuple[str, ...]
     metrics: dict[str, float]
     """The metrics of the run that made it."""
-
-
-class DeploymentView(View):
-    """A deployment as it is now."""
-
-    name: str
-    spec: DeploymentSpec
-    state: DeploymentState
-    message: str
-    target_version: int | None
-    served_version: int | None
-    url: str
-    """Where it answers the Open Inference Protocol v2, relative to the platform: `/v2/models/{name}`."""
-    created_at: datetime
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, deployment: Deployment) -> "DeploymentView":
-        """Show a deployment."""
-        return cls(
-            name=deployment.name,
-            spec=deployment.spec,
-            state=deployment.state,
-            message=deployment.message,
-            target_version=deployment.target_version,
-            served_version=deployment.served_version,
-            url=f"/v2/models/{deployment.name}",
-            created_at=deployment.created_at,
-            updated_at=deployment.updated_at,
-        )
 
 
 class WorkerGroupView(View):

@@ -1,4 +1,4 @@
-"""One model version as a Ray Serve application that answers the Open Inference Protocol v2.
+"""A model as a Ray Serve application that answers the Open Inference Protocol v2: one version, or two during a rollout.
 
 Every door, HTTP, gRPC or another replica, asks `ModelServer.answer` with a `Question` of bytes and gets an `Answer`.
 
@@ -10,25 +10,33 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from importlib.metadata import version as installed_version
+from time import perf_counter
+from typing import Any
 
 from ray import serve as ray_serve
 
-from platform_app.specs import ServedModel
+from platform_app.specs import ServedModel, Split
 from serve import grpc_wire, rest, rows
 from serve.batching import Batcher
 from serve.exchange import Answer, Headers, Question, Refusal, Wire
 from serve.http import HttpDoor
 from serve.model import LoadedModel, load_model
 from serve.protocol import InferenceRequest, ProtocolError, check, check_outputs
+from serve.rollout import Splitter, candidate_deployment
+from serve.tallies import reporter
+from serve.trial import candidate_asker, require_fit, score_of
 from serve.warm_up import by_rows, warm_up
 
 _log = logging.getLogger("ray.serve")
 
 DEPLOYMENT_NAME = "model"
-"""Of the application's one Serve deployment."""
+"""Of the application's Serve deployment that has the doors: the stable version."""
+ON_NO_SPOT_NODE = {"ray.io/market-type": "!spot"}
+"""Where serving runs, which is not moved for training. A Ray without such labels fits too."""
 
 APPLICATION_PREFIX = "model-"
 """Of the names of deployments' applications; no other application has it."""
@@ -41,20 +49,25 @@ class ModelServer:
     oversubscribed; requests that wait share a call. More at once is what replicas are for.
     """
 
-    def __init__(self, served: ServedModel, load: Callable[[ServedModel], LoadedModel] = load_model) -> None:
+    def __init__(
+        self,
+        served: ServedModel,
+        load: Callable[[ServedModel], LoadedModel] = load_model,
+        _candidate: object = None,  # binds the candidate into the application; its handle is got when there is a split
+    ) -> None:
         self._deployment = served.deployment
         self._version = str(served.version)
-        self._headers: Headers = (
-            (b"slipway-deployment", self._deployment.encode()),
-            (b"slipway-model-version", self._version.encode()),
-        )
+        self._headers: Headers = ()
         self._token_digests: tuple[bytes, ...] = ()
         self._timeout = served.spec.request_timeout_seconds
         self.max_body_bytes = int(served.spec.max_body_mib * 2**20)
         # A version that does not load, or fails on its own example, fails here: Serve never sends it a request.
         self._model = load(served)
+        if served.champion is not None:
+            require_fit(served, self._model.metadata)
         seconds = warm_up(self._model, served.spec.batching)
         self._batcher = Batcher(self._model.predict, served.spec.batching, by_rows(self._model.metadata), seconds)
+        self._splitter = Splitter(candidate_asker, reporter(self._deployment))
 
     def __del__(self) -> None:
         """Serve calls it when the replica stops, after the last answer."""
@@ -62,23 +75,37 @@ class ModelServer:
             self._batcher.close()
             self._model.close()
 
-    def reconfigure(self, user_config: Mapping[str, Sequence[str]]) -> None:
-        """Take the digests of the tokens that may ask; Serve calls it at the start and when they change."""
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take what may change while it answers; Serve calls it at the start and then.
+
+        Args:
+            user_config: `token_digests` of those who may ask, the `revision` that it is, and the `split` with a
+                candidate, if any.
+        """
         self._token_digests = tuple(digest.encode() for digest in user_config["token_digests"])
+        self._headers = (
+            (b"slipway-deployment", self._deployment.encode()),
+            (b"slipway-model-version", self._version.encode()),
+            (b"slipway-revision", str(user_config["revision"]).encode()),
+        )
+        split = user_config["split"]
+        self._splitter.reconfigure(Split.model_validate(split) if split else None)
 
     def __serve_build_asgi_app__(self) -> HttpDoor:
         """Give the routes; Serve calls it once the model is loaded."""
         return HttpDoor(self)
 
     async def answer(self, question: Question) -> Answer:
-        """Answer a question that was let in: what every door calls."""
+        """Answer a question that was let in, by the version whose it is: what every door calls."""
+        if self._splitter.is_active:
+            return await self._splitter.answer(question, self.answer_counted)
         return await self.answer_here(question)
 
-    async def answer_here(self, question: Question) -> Answer:
-        """Answer by this replica's own version."""
+    async def answer_here(self, question: Question, scores: list[float | None] | None = None) -> Answer:
+        """Answer by this replica's own version; where `scores` are wanted, the prediction's score is added to them."""
         try:
             async with asyncio.timeout(self._timeout):
-                body, json_length = await self._predict(question)
+                body, json_length = await self._predict(question, scores)
             return Answer(HTTPStatus.OK, body, json_length, headers=self._headers)
         except Refusal as refusal:
             return Answer(refusal.status, error=str(refusal), headers=self._headers)
@@ -88,7 +115,14 @@ class ModelServer:
             message = f"the model took longer than {self._timeout:g} s"
             return Answer(HTTPStatus.GATEWAY_TIMEOUT, error=message, headers=self._headers)
 
-    async def _predict(self, question: Question) -> tuple[bytes, int | None]:
+    async def answer_counted(self, question: Question) -> Answer:
+        """Answer by this replica's own version, with what a rollout compares: what a splitter calls, here or afar."""
+        scores: list[float | None] = []
+        started = perf_counter()
+        answer = await self.answer_here(question, scores)
+        return replace(answer, seconds=perf_counter() - started, score=scores[0] if scores else None)
+
+    async def _predict(self, question: Question, scores: list[float | None] | None) -> tuple[bytes, int | None]:
         metadata = self._model.metadata
         request = self._decode(question)
         check(request.inputs, metadata.inputs)
@@ -96,6 +130,8 @@ class ModelServer:
             check_outputs(request.outputs, [output.name for output in metadata.outputs])
         try:
             outputs = await self._batcher.predict(request.inputs)
+            if scores is not None:
+                scores.append(score_of(outputs))
             match question.wire:
                 case Wire.REST:
                     return rest.encode(request, self._deployment, self._version, outputs)
@@ -180,18 +216,43 @@ def route_prefix(deployment: str) -> str:
 
 
 def build(model: ServedModel) -> ray_serve.Application:
-    """Render a served model as a Serve application of one deployment."""
+    """Render a served model as a Serve application: the stable version, and beside it a candidate where there is one.
+
+    What a stable replica does with a candidate comes by its user config: neither its coming nor its going, nor its
+    share, restarts a stable replica.
+    """
+    config = {"revision": model.revision, "split": model.split and model.split.model_dump(mode="json")}
+    stable = _deployment(DEPLOYMENT_NAME, ray_serve.ingress()(ModelServer), model, config)
+    tried = model.candidate
+    if tried is None:
+        return stable.bind(_pinned(model, model.version))
+    name, spec = candidate_deployment(tried.revision), model.spec
+    # One that had gone to zero would be late with its share, and be blamed for it.
+    spec = spec.model_copy(update={"min_replicas": max(1, spec.min_replicas)})
+    candidate = _pinned(model.model_copy(update={"spec": spec, "champion": model.version}), tried.version)
+    app = _deployment(name, ModelServer, candidate, {"revision": tried.revision, "split": None}).bind(candidate)
+    return stable.bind(_pinned(model, model.version), _candidate=app)
+
+
+def _pinned(model: ServedModel, version: int) -> ServedModel:
+    """Give what one replica is made of: a version, without what may change while it answers."""
+    return model.model_copy(
+        update={"version": version, "token_digests": (), "revision": 1, "candidate": None, "split": None}
+    )
+
+
+def _deployment(name: str, server: Callable[..., Any], model: ServedModel, config: dict[str, Any]) -> Any:
+    """Render one version as a Serve deployment."""
     spec = model.spec
     actor_options: dict[str, object] = {
         "num_cpus": spec.cpus_per_replica,
         "num_gpus": spec.gpus_per_replica,
-        # Serving is not moved for training: any worker but a spot one. A Ray without such labels fits too.
-        "label_selector": {"ray.io/market-type": "!spot"},
+        "label_selector": ON_NO_SPOT_NODE,
     }
-    server = ray_serve.deployment(
-        name=DEPLOYMENT_NAME,
+    deployment = ray_serve.deployment(
+        name=name,
         ray_actor_options=actor_options,
-        user_config={"token_digests": list(model.token_digests)},
+        user_config={"token_digests": list(model.token_digests), **config},
         autoscaling_config=_autoscaling(model),
         # The default of 5 would make callers wait in the proxy where the autoscaler counts them late.
         max_ongoing_requests=max(64, int(4 * spec.target_ongoing_requests)),
@@ -199,10 +260,9 @@ def build(model: ServedModel) -> ray_serve.Application:
         max_surge_percent=100,
         graceful_shutdown_timeout_s=20,
         health_check_period_s=5,
-    )(ray_serve.ingress()(ModelServer))
+    )(server)
     # Serve restarts replicas when this changes; by default it is random, and every apply would restart them.
-    server = server.options(version=_code_version(model), _internal=True)
-    return server.bind(model.model_copy(update={"token_digests": ()}))
+    return deployment.options(version=_code_version(model), _internal=True)
 
 
 def _autoscaling(model: ServedModel) -> dict[str, object]:

@@ -50,6 +50,10 @@ class Answer:
     """A sentence for the client, where the status is no success; the body is empty then."""
     headers: Headers = ()
     """Which deployment and version answered."""
+    seconds: float = 0.0
+    """How long the version took, in its own replica."""
+    score: float | None = None
+    """What is predicted for the first row, as a number to compare versions by; None while no version is tried."""
 
 
 class Refusal(Exception):

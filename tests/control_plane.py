@@ -20,6 +20,7 @@ from platform_app.services.cluster import cluster_view
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
+from platform_app.services.lineage import Lineage
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
@@ -116,7 +117,7 @@ class ControlPlane:
             new_id=lambda name: f"{name}-{next(numbers):06}",
         ).of(ADMIN)
         self.logs = Logs(self.store, self.runners, self.storage, sleep=self._sleep).of(ADMIN)
-        self.models = Models(self.registry)
+        self.models = Models(self.registry, self.database.deployments)
         self.deployments = Deployments(self.database.deployments, self.registry, self.clock)
         self.reconciler = self.new_reconciler("first")
 
@@ -134,6 +135,7 @@ class ControlPlane:
             logs=self.logs,
             models=self.models,
             deployments=self.deployments,
+            lineage=Lineage(self.database.deployments, self.registry),
             packages=packages,
             ray_door=RayDoor(self.store, self.jobs, self.logs, packages, self.clock),
             predictions=self.predictions,

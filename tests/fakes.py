@@ -179,12 +179,22 @@ class FakeSigns:
 
 
 class AwayRegistry(FakeRegistry):
-    """A registry that can be away; `asked` counts how often an alias was looked up."""
+    """A registry that can be away, or see the control plane die; `asked` counts how often an alias was looked up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.power = Switch("MLflow")
         self.asked = 0
+        self.crash: str | None = None
+        """`before` or `after`: the next move of an alias kills the control plane before or after MLflow has made it."""
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        crash, self.crash = self.crash, None
+        if crash == "before":
+            raise Crash
+        super().set_alias(name, alias, version)
+        if crash == "after":
+            raise Crash
 
     def resolve(self, name: str, alias: str) -> int | None:
         self.power.check()
@@ -193,7 +203,7 @@ class AwayRegistry(FakeRegistry):
 
 
 class AwayServing(FakeServing):
-    """Serve that can be away, refuse, or see the control plane die."""
+    """Serve that can be away, refuse, or see the control plane die before or after it has taken what was applied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,6 +221,8 @@ class AwayServing(FakeServing):
             raise PermanentError(self.refusal)
         self.num_applied += 1
         super().apply(model)
+        if crash == "after":
+            raise Crash
 
     def observe(self) -> dict[str, ServingObservation]:
         self.power.check()

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+from platform_app.domain.rollout import Scores
 from platform_app.errors import NotFound
 from platform_app.ports import Prediction, ServingObservation
-from platform_app.specs import ServedModel
+from platform_app.serving_views import OriginView
+from platform_app.specs import ServedModel, SplitCounts
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,6 +81,14 @@ class FakeRegistry:
         else:
             self._aliases[name][alias] = version
 
+    def origin(self, name: str, version: int) -> OriginView | None:
+        known = {one.version: one for one in self._versions.get(name, [])}
+        if version not in known:
+            return None
+        run_id, job_id = known[version].run_id, known[version].job_id
+        commit = "c0ffee" if job_id else None
+        return OriginView(model=name, version=version, run_id=run_id, job_id=job_id, commit=commit)
+
     def trials(self, experiment: str, job_id: str) -> list[TrialView]:
         return list(self._trials.get((experiment, job_id), []))
 
@@ -88,15 +98,26 @@ class FakeServing:
 
     def __init__(self) -> None:
         self.applied: dict[str, ServedModel] = {}
+        self.counted: dict[str, list[SplitCounts]] = {}
+        """What the stable replicas have counted, by deployment."""
+        self.scores: Scores | None = None
+        """What examinations find."""
         self._observations: dict[str, ServingObservation] = {}
 
     def become_ready(self, deployment: str) -> None:
-        """Let the version applied last answer."""
-        self._observations[deployment] = ServingObservation(ready=True, failed=False)
+        """Let the stable version applied last answer, and the candidate beside it."""
+        has_candidate = self.applied[deployment].candidate is not None
+        self._observations[deployment] = ServingObservation(ready=True, failed=False, candidate_ready=has_candidate)
 
     def become_failed(self, deployment: str, message: str) -> None:
         """Let the version applied last fail to start."""
         self._observations[deployment] = ServingObservation(ready=False, failed=True, message=message)
+
+    def candidate_becomes_failed(self, deployment: str, message: str) -> None:
+        """Let the candidate fail to start, while the stable version answers."""
+        self._observations[deployment] = ServingObservation(
+            ready=True, failed=False, candidate_failed=True, candidate_message=message
+        )
 
     def forget_all(self) -> None:
         """Lose everything, as with a new cluster."""
@@ -110,6 +131,12 @@ class FakeServing:
 
     def observe(self) -> dict[str, ServingObservation]:
         return dict(self._observations)
+
+    def counts(self, model: ServedModel) -> list[SplitCounts]:
+        return self.counted.get(model.deployment, [])
+
+    def examine(self, model: ServedModel) -> Scores | None:
+        return self.scores
 
     def delete(self, deployment: str) -> None:
         self.applied.pop(deployment, None)

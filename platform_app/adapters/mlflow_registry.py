@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from platform_app.errors import NotFound, PermanentError, TemporaryError
+from platform_app.serving_views import OriginView
 from platform_app.views import ModelVersionView, ModelView, TrialView
 
 JOB_TAG = "slipway.job_id"
@@ -89,6 +90,26 @@ class MlflowRegistry:
         except _Absent as error:
             if version is not None:
                 raise NotFound(f"model {name} has no version {version}") from error
+
+    def origin(self, name: str, version: int) -> OriginView | None:
+        """Say what made a version, from its tags and those of its run; None when there is no such version."""
+        try:
+            with _mapped():
+                found = self._client.get_model_version(name, str(version))
+                tags = self._client.get_run(found.run_id).data.tags if found.run_id else {}
+        except _Absent:
+            return None
+        tags = {**tags, **found.tags}
+        attempt = tags.get("slipway.attempt", "")
+        return OriginView(
+            model=name,
+            version=version,
+            run_id=found.run_id or None,
+            job_id=tags.get(JOB_TAG),
+            attempt=int(attempt) if attempt.isdecimal() else None,
+            spec_digest=tags.get("slipway.spec_digest"),
+            commit=tags.get("mlflow.source.git.commit"),
+        )
 
     def trials(self, experiment: str, job_id: str) -> Sequence[TrialView]:
         """List a sweep's trials, oldest first: the child runs of the run that carries the job's id."""

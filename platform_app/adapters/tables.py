@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     Column,
     DateTime,
@@ -27,8 +28,9 @@ from sqlalchemy import (
 )
 
 from platform_app.domain.capacity import Share
-from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.deployment import Deployment, DeploymentState, Revision, RevisionState
 from platform_app.domain.job import Attempt, Event, Job, JobState, Reason
+from platform_app.domain.rollout import Rollout
 from platform_app.domain.team import AuditEntry, Team, Token
 from platform_app.specs import DeploymentSpec, Quota, Role, job_spec_adapter
 
@@ -126,8 +128,9 @@ deployments = Table(
     Column("state", String(32), nullable=False),
     Column("message", Text, nullable=False),
     Column("target_version", Integer),
-    Column("applied_digest", String(64)),
     Column("served_version", Integer),
+    Column("revision", Integer, nullable=False),
+    Column("rollout", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("version", Integer, nullable=False),
@@ -168,6 +171,31 @@ audit = Table(
     Column("detail", Text, nullable=False),
     Column("status", Integer, nullable=False),
     Index(None, "team", "id"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    # No foreign key: what once served is told also when its deployment is gone.
+    Column("deployment", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("model", String(64), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "model", "model_version"),
+)
+
+deployment_events = Table(
+    "deployment_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("deployment", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Index(None, "deployment", "id"),
 )
 
 leases = Table(
@@ -242,13 +270,30 @@ def event_of(row: RowMapping) -> Event:
 
 def deployment_row(deployment: Deployment) -> dict[str, Any]:
     """Give a deployment as a row of `deployments`."""
-    return {**vars(deployment), "spec": deployment.spec.model_dump_json()}
+    rollout = deployment.rollout and _rollout.dump_json(deployment.rollout).decode()
+    return {**vars(deployment), "spec": deployment.spec.model_dump_json(), "rollout": rollout}
 
 
 def deployment_of(row: RowMapping) -> Deployment:
     """Read a deployment from its row."""
     spec = DeploymentSpec.model_validate_json(row["spec"])
-    return Deployment(**{**row, "spec": spec, "state": DeploymentState(row["state"])})
+    rollout = row["rollout"] and _rollout.validate_json(row["rollout"])
+    return Deployment(**{**row, "spec": spec, "state": DeploymentState(row["state"]), "rollout": rollout})
+
+
+_rollout = TypeAdapter(Rollout)
+
+
+def revision_row(revision: Revision) -> dict[str, Any]:
+    """Give a revision as a row of `revisions`."""
+    return {**vars(revision), "model": revision.spec.model, "spec": revision.spec.model_dump_json()}
+
+
+def revision_of(row: RowMapping) -> Revision:
+    """Read a revision from its row."""
+    fields = {name: value for name, value in row.items() if name != "model"}
+    spec = DeploymentSpec.model_validate_json(row["spec"])
+    return Revision(**{**fields, "spec": spec, "state": RevisionState(row["state"])})
 
 
 def team_of(row: RowMapping) -> Team:

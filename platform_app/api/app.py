@@ -42,7 +42,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     install(app)
     problems = (HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
-    for router in (jobs.router, models.router, deployments.router, teams.router, platform.router):
+    for router in (jobs.router, models.router, deployments.router, deployments.lineage, teams.router, platform.router):
         app.include_router(
             router,
             dependencies=[_bearer, Depends(changes_need_a_member)],

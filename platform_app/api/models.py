@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from platform_app.api.problems import documented
 from platform_app.api.services import Noted, Use
-from platform_app.services.models import CHAMPION
+from platform_app.domain.deployment import CHALLENGER, CHAMPION
 from platform_app.specs import PromotionSpec
 from platform_app.views import ModelVersionView, ModelView
 
@@ -30,12 +30,17 @@ def list_model_versions(model: str, services: Use) -> list[ModelVersionView]:
 @router.post(
     "/{model}/promote",
     summary="Promote a version",
-    responses=_NOT_FOUND,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def promote_model(model: str, services: Use, note: Noted, spec: PromotionSpec | None = None) -> ModelView:
-    """Make a version (the newest without a body) the champion; the old champion is kept as `previous`."""
+    """Make a version (the newest without a body) the champion; the old champion is kept as `previous`.
+
+    Where a deployment takes new versions by a rollout, the version becomes `challenger`, and the champion when the
+    rollout has passed.
+    """
     promoted = services.models.promote(model, spec.version if spec else None)
-    note.detail = f"champion is version {promoted.aliases[CHAMPION]}"
+    alias = CHALLENGER if CHALLENGER in promoted.aliases else CHAMPION
+    note.detail = f"{alias} is version {promoted.aliases[alias]}"
     return promoted
 
 

@@ -13,6 +13,7 @@ from platform_app.ports import ModelPredictions
 from platform_app.services.deployments import Deployments
 from platform_app.services.explain import Explain
 from platform_app.services.jobs import Jobs
+from platform_app.services.lineage import Lineage
 from platform_app.services.logs import Logs
 from platform_app.services.models import Models
 from platform_app.services.packages import Packages
@@ -31,6 +32,7 @@ class Services:
     logs: Logs
     models: Models
     deployments: Deployments
+    lineage: Lineage
     predictions: ModelPredictions
     packages: Packages
     ray_door: RayDoor

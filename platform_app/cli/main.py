@@ -10,7 +10,7 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from platform_app.cli import cluster, doctor, jobs, local, models, submit, teams, why
+from platform_app.cli import cluster, deployments, doctor, jobs, local, models, submit, teams, why
 from platform_app.cli.output import complain
 from platform_app.client import ApiError
 from platform_app.errors import InvalidRequest, NotFound, SlipwayError, TemporaryError, Unauthenticated
@@ -27,6 +27,7 @@ app.add_typer(submit.app)
 app.add_typer(jobs.app)
 app.add_typer(why.app)
 app.add_typer(models.app)
+app.add_typer(deployments.app)
 app.add_typer(teams.app)
 app.add_typer(doctor.app)
 app.add_typer(local.app, name="local")

@@ -1,6 +1,7 @@
 """A working directory as a zip: the same files give the same bytes, so that what was uploaded once is known."""
 
 import io
+import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,3 +57,13 @@ def _files(directory: Path) -> Iterator[Path]:
         path = directory / found
         if path.is_file():
             yield path
+
+
+def git_commit(directory: Path) -> str | None:
+    """Give the commit that a directory is checked out at, `-dirty` where it was changed since; None without git."""
+    command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

@@ -12,7 +12,7 @@ import yaml
 
 from platform_app.client.connection import Connection
 from platform_app.client.functions import carried
-from platform_app.client.packaging import packed
+from platform_app.client.packaging import git_commit, packed
 from platform_app.client.progress import live
 from platform_app.client.results import Table, Trials
 from platform_app.display import View
@@ -20,11 +20,11 @@ from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.plans import ExplanationView, PlanView
-from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Quota, Spec, TokenSpec
+from platform_app.serving_views import DeploymentView, LineageView, RevisionView
+from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Quota, RollbackSpec, Spec, TokenSpec
 from platform_app.views import (
     AuditView,
     ClusterView,
-    DeploymentView,
     EventView,
     JobView,
     ModelVersionView,
@@ -201,7 +201,10 @@ class Platform:
         return self._table(ModelVersionView, f"/v1/models/{model}/versions")
 
     def promote(self, model: str, version: int | None = None) -> ModelView:
-        """Make a version (the newest without one) the champion; the old champion is kept for the way back."""
+        """Make a version (the newest without one) the champion; the old champion is kept for the way back.
+
+        Where a deployment takes new versions by a rollout, the version becomes `challenger`, and is tried first.
+        """
         body = PromotionSpec(version=version).model_dump()
         return ModelView.model_validate(self._json("POST", f"/v1/models/{model}/promote", json=body))
 
@@ -225,6 +228,45 @@ class Platform:
     def deployment(self, name: str) -> DeploymentView:
         """Read one deployment."""
         return DeploymentView.model_validate(self._json("GET", f"/v1/deployments/{name}"))
+
+    def rollback_deployment(self, name: str, revision: int | None = None) -> DeploymentView:
+        """End a deployment's rollout, or serve a former revision again: the newest of another version without one."""
+        body = RollbackSpec(revision=revision).model_dump()
+        path = f"/v1/deployments/{name}/rollback"
+        return DeploymentView.model_validate(self._connection.send("POST", path, repeatable=False, json=body).json())
+
+    def deployment_events(self, name: str) -> Table[EventView]:
+        """Read what happened to a deployment, oldest first."""
+        return self._table(EventView, f"/v1/deployments/{name}/events")
+
+    def revisions(self, name: str) -> Table[RevisionView]:
+        """Read what was ever served under a name, newest first."""
+        return self._table(RevisionView, f"/v1/deployments/{name}/revisions")
+
+    def lineage(self, name: str, revision: int) -> LineageView:
+        """Trace a deployment's revision back to what made it."""
+        return LineageView.model_validate(self._json("GET", f"/v1/deployments/{name}/revisions/{revision}/lineage"))
+
+    def job_revisions(self, job_id: str) -> Table[RevisionView]:
+        """Trace a job on to the revisions that served what it made, newest first."""
+        return self._table(RevisionView, f"/v1/jobs/{job_id}/revisions")
+
+    def wait_rollout(
+        self, name: str, timeout: float | None = None, on_change: Callable[[DeploymentView], None] | None = None
+    ) -> DeploymentView:
+        """Wait until a deployment's rollout is over, and give the deployment; one without a rollout is given at once.
+
+        Raises:
+            TimeoutError: it is not over in time; it goes on all the same.
+        """
+
+        def look() -> DeploymentView | None:
+            deployment = self.deployment(name)
+            if on_change:
+                on_change(deployment)
+            return deployment if deployment.rollout is None or deployment.rollout.phase.is_over else None
+
+        return _poll(look, timeout, f"the rollout of {name} is not over")
 
     def undeploy(self, name: str) -> None:
         """Delete a deployment; nothing happens when it is gone already."""
@@ -312,7 +354,8 @@ class Platform:
         with packed(Path(working_dir) if working_dir else None, sent.files) as file:
             chunks = file.read()
         answer = self._json("POST", "/v1/packages", content=chunks, headers={"Content-Type": "application/zip"})
-        return {**sent.fields, "working_dir": answer["package"]}
+        commit = sent.fields.get("git_commit") or (git_commit(Path(working_dir)) if working_dir else None)
+        return {**sent.fields, "working_dir": answer["package"], "git_commit": commit}
 
 
 def _fields(spec: SpecLike) -> dict[str, Any]:

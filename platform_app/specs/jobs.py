@@ -130,6 +130,8 @@ class _JobSpec(Spec):
     experiment: str = Field(min_length=1, max_length=200, default="slipway")
     """MLflow experiment."""
     working_dir: Package | None = None
+    git_commit: str | None = Field(pattern=r"^[0-9a-f]{40}(-dirty)?$", default=None)
+    """Of the working directory; the client says it where there is one. `-dirty`: with changes that are in no commit."""
     env_vars: dict[EnvName, str] = {}
     pip: tuple[str, ...] = ()
     """Requirements that Ray installs for this job on every worker."""

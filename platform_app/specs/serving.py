@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from platform_app.specs.base import Name, Spec
+from platform_app.specs.rollout import Candidate, RolloutSpec, Split
 
 
 class BatchingSpec(Spec):
@@ -34,12 +35,20 @@ class DeploymentSpec(Spec):
     """A prediction that takes longer is answered by an error; its replica goes on."""
     max_body_mib: float = Field(gt=0, le=1024, default=64)
     """A larger request is refused."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How a new version takes over."""
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
+
+
+class RollbackSpec(Spec):
+    """Where to go back to; without one, to what served before, or out of a rollout that is under way."""
+
+    revision: int | None = Field(ge=1, default=None)
 
 
 class PromotionSpec(Spec):
@@ -57,3 +66,11 @@ class ServedModel(Spec):
     tracking_uri: str
     token_digests: tuple[str, ...]
     """SHA-256 (hexadecimal) of the API tokens that may ask for predictions."""
+    revision: int = Field(ge=1, default=1)
+    """What the platform calls this version with this spec, in the answers' `slipway-revision`."""
+    candidate: Candidate | None = None
+    """A version that is being tried, with replicas of its own."""
+    split: Split | None = None
+    """None: the candidate gets nothing."""
+    champion: int | None = Field(ge=1, default=None)
+    """Of a candidate's own replicas: the version whose place it would take, and whose signature it must fit."""

@@ -33,7 +33,7 @@ class MlflowTraining:
     def add_version(self, name: str, job_id: str | None = None, metrics: Mapping[str, float] | None = None) -> int:
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name)
-        run = self._client.create_run("0")
+        run = self._client.create_run("0", tags={"mlflow.source.git.commit": "c0ffee"} if job_id else {})
         for key, value in (metrics or {}).items():
             self._client.log_metric(run.info.run_id, key, value)
         tags = {"slipway.job_id": job_id} if job_id else {}
@@ -156,3 +156,12 @@ def test_a_server_that_is_away_is_said_to_be_within_seconds(monkeypatch):
         with pytest.raises(TemporaryError, match="MLflow does not answer"):
             registry.versions("digits")
         assert time.monotonic() - started < 5
+
+
+def test_a_version_tells_what_made_it(case):
+    version = case.add_version("traced", job_id="job-abc")
+    origin = case.registry.origin("traced", version)
+    assert (origin.model, origin.version, origin.job_id, origin.commit) == ("traced", version, "job-abc", "c0ffee")
+    assert origin.run_id == case.registry.versions("traced")[0].run_id
+    assert case.registry.origin("traced", version + 1) is None
+    assert case.registry.origin("nobody", 1) is None

@@ -14,12 +14,14 @@ from sqlalchemy import insert, text
 
 from platform_app.adapters.database import Database, connect, migrate
 from platform_app.adapters.tables import job_row, jobs, metadata
-from platform_app.domain.deployment import Deployment, DeploymentState
+from platform_app.domain.deployment import Deployment, DeploymentState, Revision, RevisionState
+from platform_app.domain.guards import weigh
 from platform_app.domain.job import Event, Job, JobState, Reason
+from platform_app.domain.rollout import begin
 from platform_app.domain.team import Team
 from platform_app.errors import Conflict, InvalidRequest, StaleWrite, TemporaryError
 from platform_app.ports import JobFilter
-from platform_app.specs import DeploymentSpec
+from platform_app.specs import ArmCounts, DeploymentSpec, RolloutSpec, SplitCounts
 from tests.control_plane import sweep_spec, train_spec
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -285,7 +287,7 @@ class TestLiveJobs:
 
 class TestDeployments:
     def test_are_given_back_as_stored(self, database):
-        stored = database.deployments.save(a_deployment(target_version=3, applied_digest="d", served_version=2))
+        stored = database.deployments.save(a_deployment(target_version=3, revision=4, served_version=2))
         assert stored.version == 1
         assert database.deployments.get("digits") == stored
         assert list(database.deployments.list()) == [stored]
@@ -321,6 +323,41 @@ class TestDeployments:
         database.deployments.save(replace(going, state=DeploymentState.DEPLOYING))
         database.deployments.delete("digits")
         assert database.deployments.get("digits") is not None
+
+    def test_a_rollout_with_its_evidence_is_given_back_as_stored(self, database):
+        rollout = begin(2, 7, (3, 1), RolloutSpec(), NOW)
+        counts = SplitCounts(
+            replica="a", step=0, candidate=ArmCounts(requests=5, errors=1), champion=ArmCounts(requests=9)
+        )
+        rollout = replace(rollout, seen={"a/0": counts}, evidence=weigh(rollout.evidence, {}, [counts]))
+        stored = database.deployments.save(a_deployment(rollout=rollout))
+        assert database.deployments.get("digits") == stored
+
+    def test_revisions_and_events_are_kept_with_the_write_and_outlive_the_deployment(self, database):
+        store, spec = database.deployments, DeploymentSpec(model="mlp")
+        first = Revision("digits", 1, 3, spec, NOW)
+        saved = store.save(a_deployment(), [Event(NOW, "revision", "one")], first)
+        second = Revision("digits", 2, 4, spec, NOW + timedelta(seconds=1))
+        saved = store.save(saved, [Event(NOW, "revision", "two")], second)
+        store.save(replace(saved, state=DeploymentState.DELETING), (), replace(first, state=RevisionState.SERVED))
+        store.delete("digits")
+        assert list(store.revisions("digits")) == [second, replace(first, state=RevisionState.SERVED)]
+        assert [event.message for event in store.events("digits")] == ["one", "two"]
+        assert list(store.revisions_of("mlp", [4, 9])) == [second]
+        assert (
+            list(store.revisions_of("other", [4]))
+            == list(store.revisions("other"))
+            == list(store.events("other"))
+            == []
+        )
+
+    def test_a_write_that_is_stale_leaves_no_event_and_no_revision(self, database):
+        store = database.deployments
+        read = store.save(a_deployment())
+        store.save(read)
+        with pytest.raises(StaleWrite):
+            store.save(read, [Event(NOW, "revision", "lost")], Revision("digits", 1, 3, read.spec, NOW))
+        assert list(store.events("digits")) == list(store.revisions("digits")) == []
 
 
 class TestLease:

@@ -1,6 +1,6 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
-python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [language] [sweeps]
+python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [language] [sweeps] [rollouts] [serving]
 """
 
 import argparse
@@ -15,6 +15,8 @@ from tests.drills.kills import kills
 from tests.drills.language import language
 from tests.drills.reclaims import reclaims
 from tests.drills.replays import replays
+from tests.drills.rollouts import rollouts
+from tests.drills.serving import serving
 from tests.drills.sweeps import sweeps
 from tests.running import running_platform
 
@@ -25,6 +27,8 @@ DRILLS = {
     "replays": replays,
     "language": language,
     "sweeps": sweeps,
+    "rollouts": rollouts,
+    "serving": serving,
 }
 
 console = Console(width=150)

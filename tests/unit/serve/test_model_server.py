@@ -68,7 +68,7 @@ class Client:
 @pytest.fixture
 def client():
     server = ModelServer(SERVED, load=lambda _: SumModel())
-    server.reconfigure({"token_digests": list(SERVED.token_digests)})
+    server.reconfigure({"token_digests": list(SERVED.token_digests), "revision": 4, "split": None})
     return Client(server)
 
 
@@ -192,7 +192,7 @@ def test_what_a_replica_runs_is_named_by_what_it_is_built_from():
 
 
 def test_tokens_reach_replicas_by_configuration_and_not_by_a_restart():
-    assert _options().user_config == {"token_digests": list(SERVED.token_digests)}
+    assert _options().user_config == {"token_digests": list(SERVED.token_digests), "revision": 1, "split": None}
     (argument,) = _options().init_args
     assert argument.token_digests == ()
 
