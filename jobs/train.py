@@ -73,6 +73,11 @@ def train(attempt: Attempt) -> int | None:
     assert isinstance(spec, TrainSpec)
     grant = Path(grant_path(attempt.storage, attempt.job_id))
 
+    if not spec.train_loop:
+        # Our loop tells what it has to tell, and hears of notices, in ways of its own: what Ray asks a worker in
+        # vain takes time from its steps.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+        os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
     if spec.resources.is_elastic:
         # There was room for its workers a moment ago; when another has it, the run looks for room again.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "60"
