@@ -28,7 +28,7 @@ check: $(BIN)/slipway ## ruff, mypy strict, import-linter, docstrings, Kubernete
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 	$(BIN)/pytest -q tests/kube/manifests
 
-drill: $(BIN)/slipway ## kill the real processes, and show what it costs (about an hour; WHAT="reclaims kills" COUNT=4 for less)
+drill: $(BIN)/slipway ## kill the real processes, and show what it costs (about two hours; WHAT="reclaims kills" COUNT=4 for less)
 	$(BIN)/python -m tests.drills $(WHAT) $(if $(COUNT),--count $(COUNT))
 
 bench: $(BIN)/slipway ## measure beside the peers, into build/benchmarks.json (WHAT="ddp" for one part)

@@ -23,8 +23,9 @@ from platform_app.specs import ServedModel, Split
 from serve import grpc_wire, rest, rows
 from serve.batching import Batcher
 from serve.exchange import Answer, Headers, Question, Refusal, Wire
+from serve.graph import load_served
 from serve.http import HttpDoor
-from serve.model import LoadedModel, load_model
+from serve.model import LoadedModel
 from serve.protocol import InferenceRequest, ProtocolError, check, check_outputs
 from serve.rollout import Splitter, candidate_deployment
 from serve.tallies import reporter
@@ -52,7 +53,7 @@ class ModelServer:
     def __init__(
         self,
         served: ServedModel,
-        load: Callable[[ServedModel], LoadedModel] = load_model,
+        load: Callable[[ServedModel], LoadedModel] = load_served,
         _candidate: object = None,  # binds the candidate into the application; its handle is got when there is a split
     ) -> None:
         self._deployment = served.deployment
@@ -283,6 +284,6 @@ def _autoscaling(model: ServedModel) -> dict[str, object]:
 
 def _code_version(model: ServedModel) -> str:
     """Name what a replica runs: all that it is built from, but not how many there are or who may ask."""
-    spec = model.spec.model_dump_json(include={"model", "batching", "request_timeout_seconds", "max_body_mib"})
+    spec = model.spec.model_dump_json(include={"model", "graph", "batching", "request_timeout_seconds", "max_body_mib"})
     parts = (installed_version("slipway"), model.deployment, spec, str(model.version), model.tracking_uri)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

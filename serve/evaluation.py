@@ -4,14 +4,14 @@ The dataset is a function without arguments that gives the inputs (an array, or 
 It, and a metric of one's own, may come from what is installed on workers, or from the code that travels with the model.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from platform_app.specs import Evaluation, ServedModel
-from serve.model import load_model
+from serve.graph import load_served
+from serve.model import attribute
 from serve.protocol import Array
 
 DATASETS = {"digits-test": "jobs.workloads.digits:test_set"}
@@ -44,7 +44,7 @@ def evaluate(candidate: ServedModel, champion_version: int, evaluation: Evaluati
 
 
 def _score(served: ServedModel, evaluation: Evaluation) -> float:
-    model = load_model(served)
+    model = load_served(served)
     try:
         inputs, labels = _imported(DATASETS.get(evaluation.dataset, evaluation.dataset))()
         expected = [tensor.name for tensor in model.metadata.inputs] or ["input"]
@@ -59,5 +59,4 @@ def _score(served: ServedModel, evaluation: Evaluation) -> float:
 def _imported(name: str) -> Any:
     if ":" not in name:
         raise ValueError(f"no dataset {name!r}; there are {', '.join(DATASETS)}, or name a function as module:attr")
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return attribute(name)

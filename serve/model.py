@@ -4,6 +4,7 @@ torch and mlflow are imported when a model is loaded, which only replicas do: th
 to deploy it, and runs no model's code.
 """
 
+import importlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class MlflowModel:
 
     def predict(self, inputs: Arrays) -> dict[str, Array]:
         """Give the outputs, by name, for inputs that fit the metadata."""
-        return _named(self._call(inputs), [output.name for output in self.metadata.outputs])
+        return named(self._call(inputs), [output.name for output in self.metadata.outputs])
 
     def close(self) -> None:
         """Delete the files fetched for it, which some flavors read as late as in a prediction."""
@@ -131,7 +132,7 @@ def _flavor(flavors: Mapping[str, Any]) -> str:
     return next((name for name in sorted(flavors) if name != "python_function"), "pyfunc")
 
 
-def _named(result: Any, names: Sequence[str]) -> dict[str, Array]:
+def named(result: Any, names: Sequence[str]) -> dict[str, Array]:
     """Name what a model gave: by its own names, else by the signature's, else `output`, or `output-0` and so on."""
     if isinstance(result, Mapping) or hasattr(result, "columns"):  # a dict or a pandas DataFrame
         return {str(name): _array(result[name]) for name in result}
@@ -140,6 +141,12 @@ def _named(result: Any, names: Sequence[str]) -> dict[str, Array]:
     if len(names) != len(arrays):
         names = [position("output", index, len(arrays)) for index in range(len(arrays))]
     return dict(zip(names, arrays, strict=True))
+
+
+def attribute(path: str) -> Any:
+    """Import `package.module:attribute`. Raises ImportError or AttributeError."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _array(value: Any) -> Array:

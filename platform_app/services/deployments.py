@@ -12,7 +12,7 @@ from platform_app.errors import Conflict, FieldProblem, InvalidRequest, NotFound
 from platform_app.ports import Clock, DeploymentStore, ModelRegistry
 from platform_app.services.guarded import again_when_stale
 from platform_app.serving_views import DeploymentView, RevisionView
-from platform_app.specs import DeploymentSpec
+from platform_app.specs import DeploymentSpec, ModelNode, walk
 from platform_app.views import EventView
 
 
@@ -153,6 +153,9 @@ class Deployments:
         self._store.save(replace(stored, state=DeploymentState.DELETING, message="", updated_at=self._clock.now()))
 
     def _check(self, spec: DeploymentSpec) -> None:
+        for node in walk(spec.graph) if spec.graph is not None else ():
+            if isinstance(node, ModelNode):
+                self._check_pinned(node)
         if self._registry.resolve(spec.model, spec.alias) is not None:
             return
         models = {model.name: model for model in self._registry.models()}
@@ -165,3 +168,9 @@ class Deployments:
             f"model {spec.model!r} has no alias {spec.alias!r}{aliases} (POST /v1/models/{spec.model}/promote sets one)"
         )
         raise InvalidRequest(FieldProblem("alias", hint))
+
+    def _check_pinned(self, node: ModelNode) -> None:
+        known = [one.version for one in self._registry.versions(node.model) or ()]
+        if node.version not in known:
+            there = f"versions {', '.join(map(str, sorted(known)))}" if known else "no version"
+            raise InvalidRequest(FieldProblem("graph", f"model {node.model!r} has {there}; got version {node.version}"))

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from platform_app.specs.base import Name, Spec
+from platform_app.specs.graph import OWN, Node, walk
 from platform_app.specs.rollout import Candidate, RolloutSpec, Split
 
 
@@ -37,6 +38,14 @@ class DeploymentSpec(Spec):
     """A larger request is refused."""
     rollout: RolloutSpec = RolloutSpec()
     """How a new version takes over."""
+    graph: Node | None = None
+    """What comes before, after, beside or instead of the model; None: nothing (see `platform_app.specs.graph`)."""
+
+    @model_validator(mode="after")
+    def _has_own_model(self) -> Self:
+        if self.graph is not None and all(node != OWN for node in walk(self.graph)):
+            raise ValueError(f"graph: the deployment's own model is nowhere in it: put {OWN!r} where it belongs")
+        return self
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

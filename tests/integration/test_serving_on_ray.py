@@ -127,6 +127,21 @@ def test_a_torch_model_says_what_it_is_and_answers_its_own_numbers(world):
     np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_graph_of_two_versions_answers_the_mean_of_their_numbers(world):
+    import torch
+
+    world.deploy("blend", model="mlp", graph={"ensemble": ["model", {"model": "mlp", "version": 2}]})
+    assert settled(world.serving, "blend").ready
+    assert world.client.get("/v2/models/blend").json()["inputs"] == [
+        {"name": "input", "datatype": "FP32", "shape": [-1, 64]}
+    ]
+    (output,) = world.infer("blend", IMAGES).json()["outputs"]
+    with torch.inference_mode():
+        each = [world.mlps[version](torch.from_numpy(IMAGES)).numpy() for version in (1, 2)]
+    np.testing.assert_allclose(np.reshape(output["data"], output["shape"]), np.mean(each, axis=0), rtol=1e-4, atol=1e-5)
+    world.serving.delete("blend")
+
+
 def test_a_scikit_learn_model_answers_its_own_numbers(world):
     assert world.client.get("/v2/models/forest").json()["platform"] == "mlflow_sklearn"
     (output,) = world.infer("forest", IMAGES).json()["outputs"]

@@ -270,6 +270,14 @@ class TestDeployments:
             plane.deployments.put("digits", DeploymentSpec(model="digits"))
         assert "/v1/models/digits/promote" in problems(refused)["alias"]
 
+    def test_a_graph_with_a_version_that_does_not_exist_is_refused(self, plane):
+        plane.registry.add_version("digits")
+        plane.models.promote("digits")
+        graph = {"ensemble": ["model", {"model": "digits", "version": 7}]}
+        with pytest.raises(InvalidRequest) as refused:
+            plane.deployments.put("digits", DeploymentSpec(model="digits", graph=graph))
+        assert "versions 1; got version 7" in problems(refused)["graph"]
+
     def test_the_same_spec_again_changes_nothing(self, plane):
         plane.registry.add_version("digits")
         plane.models.promote("digits")
