@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, and write the figures to a file with the machine and the versions.
 
-python -m tests.benchmarks [ddp] [explain] [trials] [--rounds 5] [--out build/benchmarks.json]
+python -m tests.benchmarks [ddp] [explain] [serving] [trials] [--rounds 5] [--out build/benchmarks.json]
 """
 
 import argparse
@@ -12,11 +12,12 @@ from rich.table import Table
 
 from tests.benchmarks.ddp import ddp
 from tests.benchmarks.explain import explain
-from tests.benchmarks.figure import Figure
+from tests.benchmarks.figure import COLUMNS, Figure
 from tests.benchmarks.machine import described
+from tests.benchmarks.serving import serving_beside_peers
 from tests.benchmarks.sweeps import trials
 
-PARTS = {"ddp": ddp, "explain": explain, "trials": trials}
+PARTS = {"ddp": ddp, "explain": explain, "serving": serving_beside_peers, "trials": trials}
 
 console = Console(width=150)
 
@@ -35,7 +36,7 @@ def main() -> None:
     for name in options.parts or PARTS:
         console.rule(name)
         figures += PARTS[name](options.rounds)
-    table = Table("PART", "WHAT", "OURS", "PEER", "RATIO (SPREAD)", "GOAL", box=None, header_style="bold")
+    table = Table(*COLUMNS, box=None, header_style="bold")
     for figure in figures:
         table.add_row(*figure.row())
     console.print(table)

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+COLUMNS = ("PART", "WHAT", "OURS", "PEER", "RATIO (SPREAD)", "GOAL")
+"""What `Figure.row` gives."""
+
 
 @dataclass(frozen=True)
 class Figure:
