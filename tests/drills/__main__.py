@@ -1,6 +1,7 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
 python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [language] [sweeps] [rollouts] [serving]
+                       [cold-start]
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from tests.drills.cold_start import cold_start
 from tests.drills.elastic import elastic
 from tests.drills.finding import Finding
 from tests.drills.kills import kills
@@ -29,6 +31,7 @@ DRILLS = {
     "sweeps": sweeps,
     "rollouts": rollouts,
     "serving": serving,
+    "cold-start": cold_start,
 }
 
 console = Console(width=150)
