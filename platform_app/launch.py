@@ -33,6 +33,21 @@ JOB_ENV = {
 }
 """Environment of every job; a cluster's head has it too, for jobs that are submitted straight to Ray."""
 
+INGRESS_ENV = {
+    # Requests go straight from HAProxy to a replica, not through a proxy in Python and Ray's calls.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # So long a replica that goes still takes requests, until HAProxy has a list without it, which takes a tenth of a
+    # second. With the default of 30 each scaling down, rollback and replacement would last that long.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    # Each change of its list is a new HAProxy; the one before it ends when its last request does, or after so long: no
+    # request may last longer. By default, of 2 minutes, any change anywhere would cut what takes longer.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",
+    # Both for models: the shortest way through a replica, on its own event loop.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.fast_path:middlewares",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+}
+"""Environment of all Ray processes of a cluster whose proxy is HAProxy."""
+
 
 @dataclass(frozen=True)
 class DedicatedContext:

@@ -29,6 +29,9 @@ Catalog = Annotated[
 ]
 HttpPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API. Default: 8000, or a free one")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready and leave it running")]
+HaProxy = Annotated[
+    bool, typer.Option("--haproxy", envvar="SLIPWAY_HAPROXY", help="HAProxy as the proxy, not Ray Serve's own: faster")
+]
 Json = Annotated[bool, typer.Option("--json", help="For scripts")]
 
 
@@ -38,14 +41,20 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up(home: Home = None, http_port: HttpPort = None, catalog: Catalog = None, detach: Detach = False) -> None:
+def up(
+    home: Home = None,
+    http_port: HttpPort = None,
+    catalog: Catalog = None,
+    detach: Detach = False,
+    haproxy: HaProxy = False,
+) -> None:
     """Start the cluster on this machine: MLflow, Ray with its autoscaler, the API. Ctrl-C ends it."""
     cluster = LocalCluster(home)
     ours = None
     with _first_signal_interrupts():
         try:
             with _progress() as tell:
-                state, started = cluster.up(tell, http_port, catalog)
+                state, started = cluster.up(tell, http_port, catalog, haproxy)
             ours = state if started and not detach else None
             _print_table(state, "Slipway is up" if started else "Slipway was up already")
             if ours:
@@ -101,10 +110,15 @@ def _report(state: ClusterState) -> dict[str, Any]:
         "ray_address": state.ray_address,
         "storage": str(state.storage),
         "logs": str(state.logs),
+        "proxy": _proxy(state),
         "keeper": _keeper(state),
         "uptime_seconds": round((datetime.now(UTC) - state.started_at).total_seconds()),
         "processes": len(members(state.cluster_id)),
     }
+
+
+def _proxy(state: ClusterState) -> str:
+    return "HAProxy" if state.haproxy else "Ray Serve's own; `slipway up --haproxy` takes HAProxy, which is faster"
 
 
 def _keeper(state: ClusterState) -> str:
@@ -122,6 +136,7 @@ def _print_table(state: ClusterState, title: str) -> None:
         ("API", f"{state.api_url} (docs: {state.api_url}/docs)"),
         ("MLflow", state.tracking_uri),
         ("Ray dashboard", state.dashboard_url),
+        ("Proxy", _proxy(state)),
         ("Keeper", _keeper(state)),
         ("API token", state.api_token),
         ("State", str(state.home)),

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from platform_app.errors import PermanentError
 from platform_app.local.autoscaler import autoscaling_config
 from platform_app.local.components import KEEPER, RAY, Component, autoscaling_file, components, health
+from platform_app.local.haproxy import find_haproxy, make_haproxy
 from platform_app.local.network import reserved_ports
 from platform_app.local.orders import Orders
 from platform_app.local.processes import members, stop_members
@@ -62,7 +63,11 @@ class LocalCluster:
         return read_state(self.home)
 
     def up(
-        self, progress: Progress = lambda _name, _ready: None, http_port: int | None = None, catalog: Path | None = None
+        self,
+        progress: Progress = lambda _name, _ready: None,
+        http_port: int | None = None,
+        catalog: Path | None = None,
+        haproxy: bool = False,
     ) -> tuple[ClusterState, bool]:
         """Start the cluster, or find that it is up; one without a keeper is given one, and what is gone comes back.
 
@@ -70,14 +75,15 @@ class LocalCluster:
             progress: told how the start goes.
             http_port: port of the API; None for the usual one or the next free one.
             catalog: a catalog file; None for the one that comes with Slipway.
+            haproxy: whether HAProxy is the proxy, in the place of Ray Serve's own.
 
         Returns:
             The cluster, and whether this call started it.
 
         Raises:
             StartFailed: a component did not start; nothing of the cluster is left.
-            PermanentError: the home or the catalog cannot be used, another `up` is at work, a port is taken, or a
-                cluster is there that does not answer.
+            PermanentError: the home, the catalog or HAProxy cannot be used, another `up` is at work, a port is taken,
+                or a cluster is there that does not answer.
         """
         source = catalog.resolve() if catalog else None
         groups = _read_catalog(source)
@@ -89,7 +95,7 @@ class LocalCluster:
             for log in (self.home / "logs").glob("*.log"):
                 log.unlink()
             with reserved_ports(http_port) as ports:
-                state = self._new_state(ports, source)
+                state = self._new_state(ports, source, find_haproxy() if haproxy else None)
                 try:
                     write_state(state)
                     _make_ray_folder(state, groups)
@@ -175,7 +181,7 @@ class LocalCluster:
             time.sleep(_POLL_SECONDS)
         return state
 
-    def _new_state(self, ports: Ports, catalog: Path | None) -> ClusterState:
+    def _new_state(self, ports: Ports, catalog: Path | None, haproxy: Path | None) -> ClusterState:
         return ClusterState(
             cluster_id=cluster_id(self.home),
             home=self.home,
@@ -184,6 +190,7 @@ class LocalCluster:
             api_token=secrets.token_urlsafe(24),
             ray_token=secrets.token_hex(32),
             catalog=catalog,
+            haproxy=haproxy,
         )
 
     def _start(self, state: ClusterState, parts: Sequence[Component], progress: Progress) -> None:
@@ -209,6 +216,7 @@ def _make_ray_folder(state: ClusterState, groups: Catalog) -> None:
         state.temp_dir.mkdir(mode=0o700)
     except OSError as error:
         raise PermanentError(f"cannot make {state.temp_dir}: {error.strerror}. Remove it.") from error
+    make_haproxy(state)
     config = autoscaling_config(groups, state.ray_address, state.market_dir)
     autoscaling_file(state).write_text(json.dumps(config, indent=2))
 
@@ -221,6 +229,7 @@ def _empty_ray_folder(state: ClusterState) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    make_haproxy(state)
     Orders(state.market_dir).forget_nodes()
 
 

@@ -11,6 +11,7 @@ import httpx
 
 from platform_app.launch import JOB_ENV, stock_out_env
 from platform_app.local.autoscaler import HEAD, OBJECT_STORE_BYTES
+from platform_app.local.haproxy import ingress_environment
 from platform_app.local.network import accepts
 from platform_app.local.processes import mark
 from platform_app.local.state import HOST, ClusterState, ray_client_environment
@@ -138,6 +139,7 @@ def _common_env(state: ClusterState, inherited: Mapping[str, str]) -> dict[str, 
     return {
         **kept,
         **ray_client_environment(state.ray_token),
+        **ingress_environment(state),
         # Jobs name their program `python`: the one that Slipway is installed for.
         "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
         # A job that someone submits straight to Ray inherits these from the head.

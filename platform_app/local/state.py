@@ -33,6 +33,9 @@ class Ports(BaseModel):
     ray_client: int = 10001
     autoscaler_metrics: int = 44217
     dashboard_metrics: int = 44227
+    haproxy_stats: int = 8404
+    haproxy_metrics: int = 9101
+    serve_fallback: int = 8500
 
 
 class ClusterState(BaseModel):
@@ -52,6 +55,8 @@ class ClusterState(BaseModel):
     """What Ray's processes and clients know one another by."""
     catalog: Path | None = None
     """File with the worker groups; None for the catalog that comes with Slipway."""
+    haproxy: Path | None = None
+    """The HAProxy that is the cluster's proxy; None for Ray Serve's own."""
     ready: bool = False
     """All components have answered once; False in the file of a start that was cut off."""
 

@@ -1,10 +1,11 @@
 """Which file under `k8s/` holds what of the catalog, as text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
+from platform_app.launch import INGRESS_ENV
 from platform_app.manifests.kueue import kueue_objects
 from platform_app.manifests.nodes import node_pools
 from platform_app.manifests.platform import (
@@ -34,22 +35,26 @@ def rendered_files(catalog: Catalog, source: str) -> dict[str, str]:
     Returns:
         Text of each file, by its path below `k8s/`.
     """
-    variables = "".join(f"{name}={value}\n" for name, value in ray_environment(catalog).items())
     return {
         "bootstrap/priority-classes.yaml": _yaml(priority_classes(catalog)),
         "bootstrap/karpenter/base/node-pools.yaml": _yaml(node_pools(catalog)),
         "base/platform/rendered/catalog.yaml": _HEADER + source,
-        "base/platform/rendered/ray.env": _HEADER + variables,
+        "base/platform/rendered/ray.env": _variables(ray_environment(catalog)),
         "base/platform/rendered/claim.yaml": _yaml(platform_claim()),
         "base/platform/rendered/egress.yaml": _yaml(platform_egress()),
         "base/platform/rendered/worker-groups.yaml": _yaml([ray_service_patch(catalog)]),
         "base/platform/rendered/off-spot.yaml": _yaml([off_spot_patch()]),
         "base/teams/teams.yaml": _yaml(found for team in catalog.teams for found in team_objects(team, catalog)),
         "components/gcs-fault-tolerance/off-spot.yaml": _yaml([off_spot_patch()]),
+        "components/haproxy/ingress.env": _variables(INGRESS_ENV),
         "components/images/replacements.yaml": _yaml([image_replacements(catalog)]),
         "components/kueue/queues.yaml": _yaml(kueue_objects(catalog)),
         "components/storage-single-node/volumes.yaml": _yaml(single_node_volumes(catalog)),
     }
+
+
+def _variables(environment: Mapping[str, str]) -> str:
+    return _HEADER + "".join(f"{name}={value}\n" for name, value in environment.items())
 
 
 class _Plain(yaml.SafeDumper):

@@ -1,8 +1,10 @@
 """Components that an overlay may take or leave."""
 
+from platform_app.launch import INGRESS_ENV
 from platform_app.manifests.names import TRACKING_URI
 from tests.kube.manifests import (
     K8S,
+    built,
     built_with,
     env_of,
     kinds,
@@ -27,6 +29,18 @@ def test_kueue_takes_the_place_of_the_teams_compute_quota(tmp_path):
     head = ray_cluster(found)["headGroupSpec"]["template"]["spec"]["containers"][0]
     queues = kinds(found, "LocalQueue")
     assert {queue["metadata"]["name"] for queue in queues} == {env_of(head)["SLIPWAY_KUEUE_QUEUE"]}
+
+
+def test_haproxy_is_the_proxy_of_all_rays_containers_where_an_overlay_asks_for_it(tmp_path):
+    for found, has_it in (
+        (objects(built("overlays/prod")), False),
+        (objects(built_with(tmp_path, "overlays/prod", "haproxy")), True),
+    ):
+        (environment,) = (o for o in kinds(found, "ConfigMap") if o["metadata"]["name"].startswith("ray-environment"))
+        assert (INGRESS_ENV.items() <= environment["data"].items()) is has_it
+        assert environment["data"]["RAY_AUTH_MODE"] == "token"
+        head = ray_cluster(found)["headGroupSpec"]["template"]["spec"]["containers"][0]
+        assert head["envFrom"] == [{"configMapRef": {"name": environment["metadata"]["name"]}}]
 
 
 def test_notebooks_have_the_client_set_up_the_platforms_own_image_and_no_token_of_rays():
