@@ -49,6 +49,7 @@ def reconciler(settings: Settings, holder: str) -> Reconciler:
     kubernetes = _kubernetes(settings)
     jobs = JobPass(
         database.jobs,
+        database.deployments,
         database.teams,
         _runners(settings, kubernetes),
         SharedStorage(settings.storage),
@@ -75,12 +76,13 @@ def api(settings: Settings) -> FastAPI:
     catalog, cluster, kubernetes = load_catalog(settings.catalog), _cluster(settings), _kubernetes(settings)
     storage, registry = SharedStorage(settings.storage), MlflowRegistry(settings.tracking_uri)
     runners, missing = _runners(settings, kubernetes), lambda: database.missing(clock.now())
-    jobs = Jobs(database.jobs, database.teams, storage, registry, catalog, context, clock)
+    jobs = Jobs(database.jobs, database.deployments, database.teams, storage, registry, catalog, context, clock)
     logs, packages = Logs(database.jobs, runners, storage), Packages(storage, settings.package_limit_bytes)
     services = Services(
         jobs=jobs,
         explain=Explain(
             database.jobs,
+            database.deployments,
             database.teams,
             runners,
             storage,

@@ -108,6 +108,7 @@ class ControlPlane:
             self.database.teams.add(Team(team.name, self.clock.now()))
         self.jobs = Jobs(
             self.store,
+            self.database.deployments,
             self.database.teams,
             self.storage,
             self.registry,
@@ -148,6 +149,7 @@ class ControlPlane:
     def explain(self) -> Explain:
         return Explain(
             self.store,
+            self.database.deployments,
             self.database.teams,
             self.runners,
             self.storage,
@@ -163,6 +165,7 @@ class ControlPlane:
         watch = OveruseWatch(self.held, self.store, self.database.teams, self.clock)
         jobs = JobPass(
             self.store,
+            self.database.deployments,
             self.database.teams,
             self.runners,
             self.storage,

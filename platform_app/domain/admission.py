@@ -69,6 +69,7 @@ def decide(
     sizes: Mapping[str, int] | None = None,
     teams: Mapping[str, Standing] | None = None,
     now: datetime | None = None,
+    served: Placement = (),
 ) -> tuple[Decision, ...]:
     """Decide for each queued job whether it starts now, in the order in which they are served.
 
@@ -80,9 +81,10 @@ def decide(
             is known.
         teams: quotas and recent use, by team; one that is not named has no bounds.
         now: the time; without it nobody is overdue.
+        served: what models that are served hold (`platform_app.domain.serving`): nobody has it, whatever the tier.
     """
     waiting = list(queue)
-    desk = _Desk(waiting, active, catalog, sizes or {}, teams or {}, now)
+    desk = _Desk(waiting, active, catalog, sizes or {}, teams or {}, now, served)
     return tuple(desk.decisions(waiting))
 
 
@@ -109,19 +111,20 @@ class _Desk:
         sizes: Mapping[str, int],
         teams: Mapping[str, Standing],
         now: datetime | None,
+        served: Placement,
     ) -> None:
-        self._active, self._catalog, self._teams, self._clock = active, catalog, teams, now
+        self._active, self._catalog, self._teams, self._clock, self._served = active, catalog, teams, now, served
         quotas = {name: team.quota for name, team in teams.items()}
-        self._held = holdings(active, catalog, sizes)
+        self._held = holdings(active, catalog, sizes, served)
         self._ranks = ranks(active, self._held, catalog, teams)
-        self._now, self._soon = Taken(catalog), Taken(catalog)
+        self._now, self._soon = Taken.beside(served, catalog), Taken.beside(served, catalog)
         self._turns = Turns(catalog, teams, now)
         for job in active:
             self._now.add(job, self._held[job.id], is_borrowed=self._has_borrowed(job))
             self._turns.holds(job.team, price_per_hour(self._held[job.id], catalog))
         staying = [job for job in active if not job.is_leaving]
         # What an elastic run may have more, it has not yet; what it is to give up, it will have given up.
-        sizes_soon = grants(staying, waiting, catalog, sizes, quotas)
+        sizes_soon = grants(staying, waiting, catalog, sizes, quotas, served)
         self._staying = {
             job.id: trimmed(self._held[job.id], sizes_soon.get(job.id, size(self._held[job.id]))) for job in staying
         }
@@ -175,7 +178,7 @@ class _Desk:
             self._keep(need, job, is_room=not within)
         if within:
             return Decision(job, Verdict.QUOTA, message=f"waits within the quota of team {job.team}: {within}")
-        return Decision(job, Verdict.NO_ROOM, message=_full(need, self._active))
+        return Decision(job, Verdict.NO_ROOM, message=_full(need, self._holders()))
 
     def _keep(self, need: Demand, job: Job, is_room: bool) -> None:
         """Keep free what one job will have, of its team's quota or of a place, as it comes free from now on."""
@@ -244,6 +247,9 @@ class _Desk:
     def _is_overdue(self, job: Job) -> bool:
         return is_overdue(job, self._catalog, self._clock)
 
+    def _holders(self) -> list[str]:
+        return [job.id for job in self._active] + ["models that are served"] * bool(self._served)
+
     def _is_made(self) -> str:
         going = [job for job in self._active if job.is_leaving]
         return f"waits until {_names(going)} made room" if going else "waits until elastic runs have given up workers"
@@ -254,6 +260,6 @@ def _names(jobs: Sequence[Job]) -> str:
     return f"{named} {'have' if len(jobs) > 1 else 'has'}"
 
 
-def _full(need: Demand, active: Sequence[Job]) -> str:
-    holders = ", ".join(holder.id for holder in active[:3]) + (" and others" if len(active) > 3 else "")
-    return f"waits for {need.at_least} free worker(s); held now by: {holders or 'jobs ahead of it'}"
+def _full(need: Demand, holders: Sequence[str]) -> str:
+    named = ", ".join(holders[:3]) + (" and others" if len(holders) > 3 else "")
+    return f"waits for {need.at_least} free worker(s); held now by: {named or 'jobs ahead of it'}"

@@ -21,6 +21,7 @@ def grants(
     catalog: Catalog,
     used_yet: Mapping[str, int] | None = None,
     quotas: Mapping[str, Quota] | None = None,
+    served: Placement = (),
 ) -> Mapping[str, int]:
     """Give the number of workers for each elastic run, by job id: never fewer than its min nor more than its max.
 
@@ -34,11 +35,12 @@ def grants(
         catalog: what there is.
         used_yet: training workers that sweeps may use yet, by job id, as far as it is known; it never grows.
         quotas: of the teams that have one.
+        served: what models that are served hold.
     """
-    rounds = _Rounds(catalog, quotas or {})
+    rounds = _Rounds(catalog, quotas or {}, served)
     running, waiting = by_admission(active), in_order(queue, catalog)
     by_id = {job.id: job for job in running}
-    for job_id, held in holdings(running, catalog, used_yet or {}).items():
+    for job_id, held in holdings(running, catalog, used_yet or {}, served).items():
         rounds.begin(by_id[job_id], held)
     tiers = sorted({priority(job, catalog) for job in (*running, *waiting)}, reverse=True)
     for borrows in (False, True):
@@ -69,10 +71,10 @@ def enlarged(job: Job, held: Placement, workers: int, taken: Taken, its: Quota) 
 class _Rounds:
     """What has been given away so far."""
 
-    def __init__(self, catalog: Catalog, quotas: Mapping[str, Quota]) -> None:
+    def __init__(self, catalog: Catalog, quotas: Mapping[str, Quota], served: Placement) -> None:
         self._catalog = catalog
         self._quotas = quotas
-        self._taken = Taken(catalog)
+        self._taken = Taken.beside(served, catalog)
         self.placements: dict[str, Placement] = {}
 
     def begin(self, job: Job, held: Placement) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from platform_app.domain import quota
-from platform_app.domain.capacity import Demand, Placement, charge, demand, exactly, is_elastic, place, trimmed
+from platform_app.domain.capacity import Demand, Placement, add, charge, demand, exactly, is_elastic, place, trimmed
 from platform_app.domain.job import Job, Place
-from platform_app.specs import Catalog, Quota, SweepSpec
+from platform_app.specs import Catalog, ClusterChoice, Quota, SweepSpec
 
 NO_QUOTA = Quota()
+SHARED: Place = (ClusterChoice.SHARED, None)
+"""Where models are served, beside the jobs that have no cluster of their own."""
 
 
 @dataclass
@@ -20,6 +22,13 @@ class Taken:
     """Cluster workers by place and group."""
     charged: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     """Amounts by team, tier's priority and meter."""
+
+    @classmethod
+    def beside(cls, served: Placement, catalog: Catalog) -> "Taken":
+        """Give one in which nothing is taken but what models that are served hold."""
+        taken = cls(catalog)
+        add(served, taken.workers.setdefault(SHARED, {}))
+        return taken
 
     def copy(self) -> "Taken":
         """Give one that changes by itself."""
@@ -64,15 +73,18 @@ def by_admission(active: Iterable[Job]) -> list[Job]:
     return sorted(active, key=lambda job: (job.attempt.created_at if job.attempt else job.created_at, job.id))
 
 
-def holdings(active: Iterable[Job], catalog: Catalog, sizes: Mapping[str, int]) -> dict[str, Placement]:
+def holdings(
+    active: Iterable[Job], catalog: Catalog, sizes: Mapping[str, int], served: Placement = ()
+) -> dict[str, Placement]:
     """Say what each job holds, by id: of what it was given, as much as it has or may have yet.
 
     Args:
         active: jobs that hold capacity.
         catalog: what there is.
         sizes: as `occupying` takes them, by job id.
+        served: what models that are served hold (`platform_app.domain.serving`).
     """
-    taken, found = Taken(catalog), {}
+    taken, found = Taken.beside(served, catalog), {}
     for job in by_admission(active):
         need = occupying(job, sizes.get(job.id, 0))
         given = job.attempt.placement if job.attempt else ()

@@ -10,7 +10,7 @@ from datetime import datetime
 from platform_app.domain.admission import Decision, Verdict, decide
 from platform_app.domain.capacity import Placement, add, demand, eligible, impossible, place, slots_per_worker
 from platform_app.domain.explain import Sign, Source
-from platform_app.domain.holdings import holdings
+from platform_app.domain.holdings import SHARED, Taken, holdings
 from platform_app.domain.job import Job
 from platform_app.domain.order import Standing
 from platform_app.specs import Catalog
@@ -43,6 +43,8 @@ class Room:
     """Likewise."""
     now: datetime | None = None
     """Likewise."""
+    served: Mapping[str, Placement] = field(default_factory=dict)
+    """What each deployment holds, by name (`platform_app.domain.serving`)."""
     sees: Callable[[str], bool] = lambda _team: True
     """Whether who asks may know the jobs of a team by their names."""
 
@@ -52,23 +54,27 @@ class Room:
 
     def holdings(self, job: Job) -> dict[str, Placement]:
         """Give what each job holds where a job runs, or would, by job id."""
-        held = holdings(self.held, self.catalog, self.sizes)
+        held = holdings(self.held, self.catalog, self.sizes, self._served)
         return {one.id: held[one.id] for one in self.held if one.place == job.place}
 
     def used(self, job: Job, without: Collection[str] = ()) -> dict[str, float]:
         """Count the cluster workers of each group that are taken where a job runs, but for those of some jobs."""
-        used: dict[str, float] = {}
+        used = dict(Taken.beside(self._served, self.catalog).workers.get(job.place, {}))
         for job_id, placement in self.holdings(job).items():
             if job_id not in without:
                 add(placement, used)
         return used
+
+    @property
+    def _served(self) -> Placement:
+        return tuple(share for placement in self.served.values() for share in placement)
 
     def decided(self, job: Job) -> tuple[Decision, list[Job]]:
         """Give what admission says of a queued job, stored or not, and the jobs that it looks at before."""
         tiers = {tier.name for tier in self.catalog.tiers}
         queue = [*(one for one in self.queue if one.id != job.id and one.spec.tier in tiers), job]
         ahead: list[Job] = []
-        for decision in decide(queue, self.held, self.catalog, self.sizes, self.teams, self.now):
+        for decision in decide(queue, self.held, self.catalog, self.sizes, self.teams, self.now, self._served):
             if decision.job.id == job.id:
                 return decision, ahead
             if decision.job.place == job.place:
@@ -135,11 +141,14 @@ def wait_for_room(job: Job, room: Room, remaining: Mapping[str, float]) -> Wait 
 
 def _taken(job: Job, room: Room) -> str:
     """Say of each group that would do who holds its workers."""
-    held, parts, known = room.holdings(job), [], {one.id: one for one in room.held}
+    held, parts = room.holdings(job), []
+    names = {one.id: room.names([one]) for one in room.held}
+    if job.place == SHARED:
+        held |= {f"deployment {name}": placement for name, placement in room.served.items()}
     for group in eligible(room.catalog, job.spec.resources):
         holders = [
-            (room.names([known[job_id]]), share.cluster_workers)
-            for job_id, placement in held.items()
+            (names.get(holder, holder), share.cluster_workers)
+            for holder, placement in held.items()
             for share in placement
             if share.group == group.name
         ]

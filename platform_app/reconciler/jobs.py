@@ -12,6 +12,7 @@ from platform_app.errors import PermanentError, TemporaryError
 from platform_app.launch import LaunchContext, packages
 from platform_app.ports import (
     Clock,
+    DeploymentStore,
     JobRunner,
     JobStore,
     RayJobObservation,
@@ -46,6 +47,7 @@ class JobPass:
     def __init__(
         self,
         store: JobStore,
+        deployments: DeploymentStore,
         teams: TeamStore,
         runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
@@ -56,7 +58,7 @@ class JobPass:
         overuse: OveruseWatch | None = None,
     ) -> None:
         self._store = store
-        self._queue = QueuePass(store, teams, storage, catalog, clock)
+        self._queue = QueuePass(store, deployments, teams, storage, catalog, clock)
         self._runners = runners
         self._storage = storage
         self._catalog = catalog

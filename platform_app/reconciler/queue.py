@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from platform_app.domain.admission import Decision, decide
-from platform_app.domain.capacity import is_elastic, price_per_hour, size
+from platform_app.domain.capacity import Placement, is_elastic, price_per_hour, size
 from platform_app.domain.elastic import enlarged, grants
 from platform_app.domain.holdings import NO_QUOTA, Taken, holdings
 from platform_app.domain.job import Event, Job, JobState
 from platform_app.domain.order import Standing, decayed, standings
+from platform_app.domain.serving import served
 from platform_app.domain.team import Team
-from platform_app.ports import Clock, JobStore, Storage, TeamStore
+from platform_app.ports import Clock, DeploymentStore, JobStore, Storage, TeamStore
 from platform_app.reconciler.isolation import isolated
 from platform_app.specs import Catalog, Grant, SweepSpec
 
@@ -27,8 +28,17 @@ _ACCOUNT_AT_MOST = timedelta(minutes=10)
 class QueuePass:
     """Brings the queue and what runs together. Everything it does may be done twice."""
 
-    def __init__(self, store: JobStore, teams: TeamStore, storage: Storage, catalog: Catalog, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        deployments: DeploymentStore,
+        teams: TeamStore,
+        storage: Storage,
+        catalog: Catalog,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._deployments = deployments
         self._teams = teams
         self._storage = storage
         self._catalog = catalog
@@ -51,12 +61,14 @@ class QueuePass:
             TemporaryError: the store is away.
         """
         teams, sizes = self._teams.teams(), self._sizes(held)
+        serving = served(self._deployments.list(), self._catalog).values()
+        beside = tuple(share for placement in serving for share in placement)
         self._account(teams, held, sizes)
         standing = standings(teams, self._clock.now())
         tiers = {tier.name for tier in self._catalog.tiers}
         known = [job for job in queue if job.spec.tier in tiers]
         refreshed = 0
-        for decision in decide(known, held, self._catalog, sizes, standing, self._clock.now()):
+        for decision in decide(known, held, self._catalog, sizes, standing, self._clock.now(), beside):
             if not may_act():
                 return
             for victim in decision.victims:
@@ -71,7 +83,7 @@ class QueuePass:
         for job in (job for job in queue if job.spec.tier not in tiers):
             with isolated(job.id):
                 self._tell(job, f"waits: the catalog has no tier {job.spec.tier!r} any more")
-        self._resize(known, held, standing, sizes, may_act)
+        self._resize(known, held, standing, sizes, beside, may_act)
 
     def _admit(self, decision: Decision) -> Job:
         """Save the attempt, before it is started: a platform that dies in between starts it when it is back."""
@@ -101,15 +113,16 @@ class QueuePass:
         held: Sequence[Job],
         standing: dict[str, Standing],
         sizes: dict[str, int],
+        beside: Placement,
         may_act: Callable[[], bool],
     ) -> None:
         """Tell elastic runs how many workers they may have now. The run follows; only then is the room given away."""
         quotas = {name: team.quota for name, team in standing.items()}
         staying = [job for job in held if not job.is_leaving]
         leaving = {job.place for job in held if job.is_leaving}
-        wanted = grants(staying, queue, self._catalog, sizes, quotas)
-        placed, now = holdings(held, self._catalog, sizes), self._clock.now()
-        taken = Taken(self._catalog)
+        wanted = grants(staying, queue, self._catalog, sizes, quotas, beside)
+        placed, now = holdings(held, self._catalog, sizes, beside), self._clock.now()
+        taken = Taken.beside(beside, self._catalog)
         for job in held:
             taken.add(job, placed[job.id])
         for job in (job for job in staying if job.id in wanted and job.state is JobState.RUNNING):

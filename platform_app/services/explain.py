@@ -20,7 +20,17 @@ from platform_app.domain.symptoms import (
 from platform_app.domain.turn import Room, Wait, turn_signs, wait_for_room
 from platform_app.errors import TemporaryError
 from platform_app.plans import ExplanationView, OptionView, ReasonView, SignView, WaitView
-from platform_app.ports import Clock, Cluster, JobRunner, JobStore, RayJobStatus, Storage, TeamStore, WaitingSigns
+from platform_app.ports import (
+    Clock,
+    Cluster,
+    DeploymentStore,
+    JobRunner,
+    JobStore,
+    RayJobStatus,
+    Storage,
+    TeamStore,
+    WaitingSigns,
+)
 from platform_app.services.asked import Asked
 from platform_app.services.room import newest_report, remaining, room_of
 from platform_app.specs import Catalog, ClusterChoice
@@ -38,6 +48,7 @@ class Explain(Asked):
     def __init__(
         self,
         store: JobStore,
+        deployments: DeploymentStore,
         teams: TeamStore,
         runners: Mapping[ClusterChoice, JobRunner],
         storage: Storage,
@@ -51,6 +62,7 @@ class Explain(Asked):
 
         Args:
             store: the ledger.
+            deployments: what is served.
             teams: the quotas.
             runners: where attempts run.
             storage: reports and kept outputs.
@@ -61,6 +73,7 @@ class Explain(Asked):
             signs: what is known of clusters that are made for a job; None without Kubernetes.
         """
         super().__init__(store)
+        self._deployments = deployments
         self._teams = teams
         self._runners = runners
         self._storage = storage
@@ -144,7 +157,8 @@ class Explain(Asked):
             return (Sign(Source.API, "Unreadable", str(error), "Kubernetes"),)
 
     def _room(self) -> Room:
-        return room_of(self._store, self._teams, self._storage, self._catalog, self._caller, self._clock.now())
+        where = self._store, self._deployments, self._teams, self._storage
+        return room_of(*where, self._catalog, self._caller, self._clock.now())
 
     def _output(self, job: Job) -> str:
         number = len(job.attempts)

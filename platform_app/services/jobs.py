@@ -14,7 +14,16 @@ from platform_app.domain.validation import nearest
 from platform_app.errors import Conflict, FieldProblem, Forbidden, InvalidRequest, TemporaryError
 from platform_app.launch import LaunchContext, packages
 from platform_app.plans import OptionView, PlanView, ShareView, WaitView
-from platform_app.ports import Clock, JobFilter, JobStore, ModelRegistry, RayJobRequest, Storage, TeamStore
+from platform_app.ports import (
+    Clock,
+    DeploymentStore,
+    JobFilter,
+    JobStore,
+    ModelRegistry,
+    RayJobRequest,
+    Storage,
+    TeamStore,
+)
 from platform_app.services.asked import Asked
 from platform_app.services.guarded import again_when_stale
 from platform_app.services.room import remaining, room_of
@@ -37,6 +46,7 @@ class Jobs(Asked):
     def __init__(
         self,
         store: JobStore,
+        deployments: DeploymentStore,
         teams: TeamStore,
         storage: Storage,
         registry: ModelRegistry,
@@ -46,6 +56,7 @@ class Jobs(Asked):
         new_id: Callable[[str], str] = new_job_id,
     ) -> None:
         super().__init__(store)
+        self._deployments = deployments
         self._teams = teams
         self._storage = storage
         self._registry = registry
@@ -88,7 +99,8 @@ class Jobs(Asked):
         now, spec = self._clock.now(), self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, now)
         request = self._rendered(job)
-        room = room_of(self._store, self._teams, self._storage, self._catalog, self._caller, now)
+        where = self._store, self._deployments, self._teams, self._storage
+        room = room_of(*where, self._catalog, self._caller, now)
         planned = plan(job, room, remaining(room.held, self._storage, now))
         return PlanView(
             spec=spec,

@@ -5,11 +5,12 @@ from datetime import datetime
 
 from platform_app.domain.job import Job, JobState
 from platform_app.domain.order import standings
+from platform_app.domain.serving import served
 from platform_app.domain.symptoms import remaining_seconds
 from platform_app.domain.team import Principal
 from platform_app.domain.turn import Room
 from platform_app.errors import TemporaryError
-from platform_app.ports import JobStore, Storage, TeamStore
+from platform_app.ports import DeploymentStore, JobStore, Storage, TeamStore
 from platform_app.specs import AttemptReport, Catalog
 
 
@@ -22,12 +23,19 @@ def newest_report(storage: Storage, job: Job) -> AttemptReport | None:
 
 
 def room_of(
-    store: JobStore, teams: TeamStore, storage: Storage, catalog: Catalog, caller: Principal, now: datetime
+    store: JobStore,
+    deployments: DeploymentStore,
+    teams: TeamStore,
+    storage: Storage,
+    catalog: Catalog,
+    caller: Principal,
+    now: datetime,
 ) -> Room:
     """Give what stands between jobs and their start.
 
     Args:
         store: the ledger.
+        deployments: what is served.
         teams: the quotas.
         storage: the jobs' own reports.
         catalog: what there is.
@@ -38,7 +46,8 @@ def room_of(
     held = [one for one in live if one.state.holds_capacity]
     sizes = {one.id: report.num_workers or 0 for one in held if (report := newest_report(storage, one))}
     queue = [one for one in live if one.state is JobState.QUEUED]
-    return Room(queue, held, catalog, sizes, standings(teams.teams(), now), now, caller.sees)
+    standing, serving = standings(teams.teams(), now), served(deployments.list(), catalog)
+    return Room(queue, held, catalog, sizes, standing, now, serving, caller.sees)
 
 
 def remaining(held: Sequence[Job], storage: Storage, now: datetime) -> dict[str, float]:

@@ -245,9 +245,8 @@ class TestSubmission:
 
     def test_without_kubernetes_says_what_to_take(self, plane):
         context = type(plane.context)(storage=plane.root, tracking_uri="http://mlflow")
-        jobs = Jobs(
-            plane.store, plane.database.teams, plane.storage, plane.registry, plane.catalog, context, plane.clock
-        ).of(ADMIN)
+        stores = plane.store, plane.database.deployments, plane.database.teams
+        jobs = Jobs(*stores, plane.storage, plane.registry, plane.catalog, context, plane.clock).of(ADMIN)
         with pytest.raises(InvalidRequest, match=r"cluster: this platform has no Kubernetes .* take shared"):
             jobs.submit(train_spec(**DEDICATED))
 
