@@ -23,12 +23,12 @@ from platform_app.domain.capacity import (
     at_least,
     charge,
     demand,
+    is_elastic,
     place,
     price_per_hour,
     size,
-    trimmed,
 )
-from platform_app.domain.elastic import grants
+from platform_app.domain.elastic import grants, parted
 from platform_app.domain.holdings import NO_QUOTA, Taken, holdings, priority
 from platform_app.domain.job import Job, Place
 from platform_app.domain.order import Standing, Turns, is_overdue
@@ -114,7 +114,8 @@ class _Desk:
         served: Placement,
     ) -> None:
         self._active, self._catalog, self._teams, self._clock, self._served = active, catalog, teams, now, served
-        quotas = {name: team.quota for name, team in teams.items()}
+        self._quotas = {name: team.quota for name, team in teams.items()}
+        self._sizes, self._waiting = sizes, {job.id: job for job in waiting}
         self._held = holdings(active, catalog, sizes, served)
         self._ranks = ranks(active, self._held, catalog, teams)
         self._now, self._soon = Taken.beside(served, catalog), Taken.beside(served, catalog)
@@ -122,13 +123,14 @@ class _Desk:
         for job in active:
             self._now.add(job, self._held[job.id], is_borrowed=self._has_borrowed(job))
             self._turns.holds(job.team, price_per_hour(self._held[job.id], catalog))
-        staying = [job for job in active if not job.is_leaving]
+        self._running = {job.id: job for job in active if not job.is_leaving}
         # What an elastic run may have more, it has not yet; what it is to give up, it will have given up.
-        sizes_soon = grants(staying, waiting, catalog, sizes, quotas, served)
+        wanted = self._grants()
         self._staying = {
-            job.id: trimmed(self._held[job.id], sizes_soon.get(job.id, size(self._held[job.id]))) for job in staying
+            job_id: parted(self._held[job_id], wanted[job_id])[0] if job_id in wanted else self._held[job_id]
+            for job_id in self._running
         }
-        for job in staying:
+        for job in self._running.values():
             self._soon.add(job, self._staying[job.id], is_borrowed=self._has_borrowed(job))
         self._kept: set[Place | str] = set()
         """Places in which room is kept for a job that is overdue, and teams of whose quota."""
@@ -159,26 +161,39 @@ class _Desk:
     def _decide(self, job: Job, borrows: bool) -> Decision:
         need = demand(job.spec)
         if placement := self._fits(need, job, (self._now, self._soon), borrows):
-            self._now.add(job, placement, is_borrowed=borrows)
-            self._soon.add(job, placement, is_borrowed=borrows)
-            self._turns.holds(job.team, price_per_hour(placement, self._catalog))
-            return Decision(job, Verdict.STARTS, placement)
+            return self._starts(job, placement, borrows)
         need = at_least(need)
         if placement := self._fits(need, job, (self._soon,), borrows):
             self._soon.add(job, placement, is_borrowed=borrows)
-            return Decision(job, Verdict.ROOM_IS_MADE, message=self._is_made())
+            return Decision(job, Verdict.ROOM_IS_MADE, message=self._is_made(job.team))
         if victims := self._victims(need, job, borrows):
             for victim in victims:
+                del self._running[victim.id]
                 self._soon.add(victim, self._staying.pop(victim.id), -1, self._has_borrowed(victim))
             self._soon.add(job, self._fits(need, job, (self._soon,), borrows) or (), is_borrowed=borrows)
-            names = _names(victims)
-            return Decision(job, Verdict.ROOM_IS_MADE, victims=victims, message=f"waits until {names} made room for it")
+            told = f"waits until room is made for it by {_names(victims, job.team)}"
+            return Decision(job, Verdict.ROOM_IS_MADE, victims=victims, message=told)
         within = self._over_quota(need, job, borrows)
         if self._is_overdue(job) and not borrows:
             self._keep(need, job, is_room=not within)
         if within:
             return Decision(job, Verdict.QUOTA, message=f"waits within the quota of team {job.team}: {within}")
-        return Decision(job, Verdict.NO_ROOM, message=_full(need, self._holders()))
+        return Decision(job, Verdict.NO_ROOM, message=self._full(need, job.team))
+
+    def _starts(self, job: Job, placement: Placement, borrows: bool) -> Decision:
+        """Start a job; an elastic run on what it will keep: jobs of its tier that wait come before more."""
+        admitted = self._waiting.pop(job.id).admitted(self._clock or job.created_at, size(placement), placement)
+        self._running[job.id] = admitted
+        if is_elastic(job.spec):
+            placement, _ = parted(placement, self._grants()[job.id])
+        self._now.add(job, placement, is_borrowed=borrows)
+        self._soon.add(job, placement, is_borrowed=borrows)
+        self._turns.holds(job.team, price_per_hour(placement, self._catalog))
+        return Decision(job, Verdict.STARTS, placement)
+
+    def _grants(self) -> Mapping[str, Placement]:
+        running, waiting = [*self._running.values()], self._waiting.values()
+        return grants(running, waiting, self._catalog, self._sizes, self._quotas, self._served)
 
     def _keep(self, need: Demand, job: Job, is_room: bool) -> None:
         """Keep free what one job will have, of its team's quota or of a place, as it comes free from now on."""
@@ -247,19 +262,21 @@ class _Desk:
     def _is_overdue(self, job: Job) -> bool:
         return is_overdue(job, self._catalog, self._clock)
 
-    def _holders(self) -> list[str]:
-        return [job.id for job in self._active] + ["models that are served"] * bool(self._served)
+    def _full(self, need: Demand, team: str) -> str:
+        holders = [_names(self._active, team)] if self._active else []
+        holders += ["models that are served"] if self._served else []
+        return f"waits for {need.at_least} free worker(s); held now by: {', '.join(holders) or 'jobs ahead of it'}"
 
-    def _is_made(self) -> str:
+    def _is_made(self, team: str) -> str:
         going = [job for job in self._active if job.is_leaving]
-        return f"waits until {_names(going)} made room" if going else "waits until elastic runs have given up workers"
+        by = _names(going, team) if going else "elastic runs, which give up workers"
+        return f"waits until room is made by {by}"
 
 
-def _names(jobs: Sequence[Job]) -> str:
-    named = ", ".join(job.id for job in jobs[:3]) + (" and others" if len(jobs) > 3 else "")
-    return f"{named} {'have' if len(jobs) > 1 else 'has'}"
-
-
-def _full(need: Demand, holders: Sequence[str]) -> str:
-    named = ", ".join(holders[:3]) + (" and others" if len(holders) > 3 else "")
-    return f"waits for {need.at_least} free worker(s); held now by: {named or 'jobs ahead of it'}"
+def _names(jobs: Sequence[Job], team: str) -> str:
+    """Name the jobs of a team, and count the others: no team learns which jobs another has."""
+    own = [job.id for job in jobs if job.team == team]
+    names = own if len(own) <= 3 else [*own[:3], f"{len(own) - 3} more of team {team}"]
+    if others := len(jobs) - len(own):
+        names = [*names, f"{others} {'job' if others == 1 else 'jobs'} of other teams"]
+    return ", ".join(names)

@@ -1,14 +1,27 @@
-"""How many workers each elastic run should have. A function of what runs, what waits, the quotas and the catalog alone.
+"""What workers each elastic run should have, and of which groups.
 
-It does not depend on how many each has now, so two runs that resize side by side come to rest at once: the same jobs
-always give the same sizes, and no run waits for another to make room that it was promised.
+It is a function of what runs, what waits, the quotas and the catalog, and of what each run has now only the first of
+it, its min. So two runs that resize side by side come to rest at once: the same jobs always give the same, and no run
+waits for another to make room that it was promised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from platform_app.domain import quota
-from platform_app.domain.capacity import Demand, Placement, at_least, demand, exactly, is_elastic, place, size, trimmed
+from platform_app.domain.capacity import (
+    Demand,
+    Placement,
+    Share,
+    add,
+    at_least,
+    demand,
+    exactly,
+    is_elastic,
+    place,
+    size,
+    trimmed,
+)
 from platform_app.domain.holdings import NO_QUOTA, Taken, by_admission, holdings, priority
 from platform_app.domain.job import Job
 from platform_app.domain.order import in_order
@@ -22,12 +35,12 @@ def grants(
     used_yet: Mapping[str, int] | None = None,
     quotas: Mapping[str, Quota] | None = None,
     served: Placement = (),
-) -> Mapping[str, int]:
-    """Give the number of workers for each elastic run, by job id: never fewer than its min nor more than its max.
+) -> Mapping[str, Placement]:
+    """Give the workers of each elastic run, by job id: never fewer than its min nor more than its max.
 
-    Every run has its min. What is left goes tier by tier: first to jobs of the tier that wait and would fit, then to
-    its runs, one worker in turn, the oldest first; all within the teams' quotas. Then the same again of what is left,
-    for teams that may borrow.
+    Every run has its min of what it holds. What is left goes tier by tier: first to jobs of the tier that wait and
+    would fit, then to its runs, one worker in turn, the oldest first; all within the teams' quotas. Then the same
+    again of what is left, for teams that may borrow.
 
     Args:
         active: jobs that hold capacity.
@@ -49,23 +62,47 @@ def grants(
             growing = [job for job in running if is_elastic(job.spec) and priority(job, catalog) == tier]
             while growing:
                 growing = [job for job in growing if rounds.grow(job, borrows)]
-    return {job_id: size(placement) for job_id, placement in rounds.placements.items()}
+    return rounds.placements
 
 
-def enlarged(job: Job, held: Placement, workers: int, taken: Taken, its: Quota) -> Placement:
-    """Give what an elastic run holds with as many workers more as there is room for, up to a number.
+def parted(held: Placement, wanted: Placement) -> tuple[Placement, Placement]:
+    """Part what an elastic run holds into what it keeps, of each group no more than it should have, and the rest.
+
+    Its min is the first of what it holds, and is kept always (`grants`).
+    """
+    keeps, rest, of_group = list[Share](), list[Share](), dict[str, int]()
+    for share in wanted:
+        of_group[share.group] = of_group.get(share.group, 0) + share.training_workers
+    for share in held:
+        number = min(share.training_workers, of_group.get(share.group, 0))
+        of_group[share.group] = of_group.get(share.group, 0) - number
+        keeps += trimmed((share,), number)
+        if over := share.training_workers - number:
+            rest += trimmed((share,), over)
+    return tuple(keeps), tuple(rest)
+
+
+def enlarged(job: Job, held: Placement, wanted: Placement, taken: Taken, its: Quota) -> Placement:
+    """Give what an elastic run holds with as many as there is room for of the workers that it lacks.
 
     Args:
         job: the run.
         held: what it holds.
-        workers: training workers that it should have.
+        wanted: what it should have.
         taken: what is taken now, by it too.
         its: its team's quota.
     """
+    lacking, room = parted(wanted, held)[1], dict[str, float]()
+    add(lacking, room)
+    used = taken.workers.get(job.place, {})
+    elsewhere = {
+        group.name: max(used.get(group.name, 0.0), group.max_workers - room.get(group.name, 0.0))
+        for group in taken.catalog.worker_groups
+    }
     left = {} if its.borrow else quota.remaining(quota.limits(its), taken.by_team(job.team))
     left.pop(quota.JOBS, None)
-    missing = replace(exactly(demand(job.spec), workers - size(held)), at_least=1)
-    return (*held, *(place(missing, taken.catalog, taken.workers.get(job.place, {}), left) or ()))
+    missing = replace(exactly(demand(job.spec), size(lacking)), at_least=1)
+    return (*held, *(place(missing, taken.catalog, elsewhere, left) or ()))
 
 
 class _Rounds:

@@ -23,6 +23,8 @@ from platform_app.specs import ServedModel, Strategy, digest
 
 _RESOLVE_EVERY = timedelta(seconds=5)
 """How long an alias's answer is believed; the longest time that a promotion goes unnoticed."""
+_ASK_AGAIN = timedelta(minutes=1)
+"""How long a refusal by Serve stands: what it was for, such as a package that was missing, may have been mended."""
 
 
 class DeploymentPass:
@@ -48,8 +50,8 @@ class DeploymentPass:
         self._applied: dict[str, str] = {}
         """Digest that this process itself handed to Serve, by deployment. What is stored is only the intent: whoever
         wrote it may have died before acting, and what is observed would then be the version before."""
-        self._refused: dict[str, tuple[str, str]] = {}
-        """Digest that Serve refused, and why, by deployment; it is not asked again for the same."""
+        self._refused: dict[str, tuple[str, str, datetime]] = {}
+        """Digest that Serve refused, why, and when it is asked again for the same, by deployment."""
 
     def forget(self) -> None:
         """Take nothing for done any more: another process may have acted meanwhile."""
@@ -89,8 +91,9 @@ class DeploymentPass:
             self._record(deployment, DeploymentState.FAILED, trouble)
             return
         model = self._model(deployment)
-        refused, why = self._refused.get(deployment.name, (None, ""))
-        if refused == digest(model):
+        now = self._clock.now()
+        refused, why, until = self._refused.get(deployment.name, (None, "", now))
+        if refused == digest(model) and now < until:
             self._record(deployment, DeploymentState.FAILED, why)
         elif seen is None or self._applied.get(deployment.name) != digest(model):
             self._apply(deployment, model, is_there=seen is not None)
@@ -176,9 +179,11 @@ class DeploymentPass:
         try:
             self._serving.apply(model)
         except PermanentError as error:
-            self._refused[name] = (digest(model), f"version {model.version} was refused: {error}")
-            self._record(deployment, DeploymentState.FAILED, self._refused[name][1])
+            why = f"version {model.version} was refused: {error}"
+            self._refused[name] = digest(model), why, self._clock.now() + _ASK_AGAIN
+            self._record(deployment, DeploymentState.FAILED, why)
         else:
+            self._refused.pop(name, None)
             self._applied[name] = digest(model)
 
     def _remove(self, name: str, seen: ServingObservation | None) -> None:

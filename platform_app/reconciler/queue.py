@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from platform_app.domain.admission import Decision, decide
 from platform_app.domain.capacity import Placement, is_elastic, price_per_hour, size
-from platform_app.domain.elastic import enlarged, grants
+from platform_app.domain.elastic import enlarged, grants, parted
 from platform_app.domain.holdings import NO_QUOTA, Taken, holdings
 from platform_app.domain.job import Event, Job, JobState
 from platform_app.domain.order import Standing, decayed, standings
@@ -95,7 +95,8 @@ class QueuePass:
 
     def _preempt(self, victim: Job, job: Job) -> None:
         """Save that an attempt is to go; the pass over the jobs has it go."""
-        told = f"makes room for {job.id} (team {job.team}, {job.spec.tier})"
+        # The id alone, to ask an admin about: no team learns what another has.
+        told = f"makes room for {job.id} ({job.spec.tier})"
         self._save(replace(victim.preempted(job.id), message=told), f"attempt {len(victim.attempts)} {told}")
 
     def _sizes(self, held: Sequence[Job]) -> dict[str, int]:
@@ -128,12 +129,14 @@ class QueuePass:
         for job in (job for job in staying if job.id in wanted and job.state is JobState.RUNNING):
             had = (job.attempt.granted_workers if job.attempt else None) or 0
             # Room that is being made is for whom it is made.
-            grows = wanted[job.id] > had and now >= self._grow_after.get(job.id, now) and job.place not in leaving
+            keeps, rest = parted(placed[job.id], wanted[job.id])
+            grows = size(wanted[job.id]) > had and now >= self._grow_after.get(job.id, now) and job.place not in leaving
             if not may_act():
                 return
             with isolated(job.id):
-                if wanted[job.id] < had:
-                    job = self._grant(job, job.granted(wanted[job.id]), had)
+                if size(keeps) < had:
+                    # What it is to give up it holds, last of all, until it has followed.
+                    job = self._grant(job, job.granted(size(keeps), (*keeps, *rest)), had)
                 elif grows:
                     its = quotas.get(job.team, NO_QUOTA)
                     placement = enlarged(job, placed[job.id], wanted[job.id], taken, its)

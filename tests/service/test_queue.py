@@ -50,6 +50,17 @@ def test_a_larger_quota_lets_it_start(plane):
     assert plane.job(waits).state is JobState.PENDING
 
 
+def test_who_waits_is_told_which_of_its_own_teams_jobs_hold_the_workers_and_only_how_many_of_others(plane):
+    own, others = plane.running(team="research", resources={"num_workers": 4}), plane.running(resources={})
+    waits = plane.submit(team="research", resources={"num_workers": 2})
+    plane.tick()
+    assert f"held now by: {own}, 1 job of other teams" in plane.job(waits).message
+    assert others not in plane.job(waits).message
+    urgent = plane.submit(team="research", tier=CRITICAL, resources={"num_workers": 2})
+    plane.tick()
+    assert plane.job(urgent).message == "waits until room is made for it by 1 job of other teams"
+
+
 @pytest.mark.parametrize("bounds", [{"gpus": {"A10G": 2}}, {"cpus": 2}, {"jobs": 0}, {"jobs": 0, "borrow": True}])
 def test_what_can_never_fit_the_quota_is_refused_with_the_numbers(plane, bounds):
     quota(plane, "research", **bounds)
@@ -64,7 +75,7 @@ def test_who_may_borrow_has_what_others_leave_idle_and_gives_it_back(plane):
     plane.tick()
     assert plane.job(borrowed).attempt.preempted_for == own
     assert plane.job(own).state is JobState.QUEUED
-    assert borrowed in plane.job(own).message
+    assert "room is made for it by 1 job of other teams" in plane.job(own).message
 
 
 def test_a_higher_tier_has_the_newest_lower_ones_make_room_and_no_more_than_it_needs(plane):
@@ -105,7 +116,7 @@ def test_a_training_run_leaves_after_its_checkpoint_and_goes_on_when_there_is_ro
     assert plane.job(victim).submission_id == f"{victim}-2"
     assert told_to_leave(plane, victim) == 1, "the second attempt is not told to leave"
     told = [event.message for event in plane.store.events(victim)]
-    assert f"attempt 1 makes room for {urgent} (team default, {CRITICAL})" in told
+    assert f"attempt 1 makes room for {urgent} ({CRITICAL})" in told
     assert f"attempt 1: preempted: made room for {urgent}; it continues from its last checkpoint" in told
 
 

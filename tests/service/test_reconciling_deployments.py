@@ -122,7 +122,8 @@ def test_a_restart_leaves_what_serves_as_it_is(deployed):
     assert seen(deployed).state is DeploymentState.READY
 
 
-def test_what_serve_refuses_is_told_and_not_asked_again(deployed):
+@pytest.fixture
+def refused(deployed):
     deployed.serving.refusal = "not enough GPUs"
     deployed.deployments.put("digits", DeploymentSpec(model="digits", gpus_per_replica=8))
     deployed.tick()
@@ -130,11 +131,22 @@ def test_what_serve_refuses_is_told_and_not_asked_again(deployed):
     deployed.serving.refusal = None
     deployed.tick()
     assert seen(deployed).state is DeploymentState.FAILED
-    deployed.deployments.put("digits", SPEC)
-    deployed.tick()
-    deployed.serving.become_ready("digits")
-    deployed.tick()
-    assert seen(deployed).state is DeploymentState.READY
+    return deployed
+
+
+def test_what_serve_refuses_is_told_and_something_else_asked_at_once(refused):
+    refused.deployments.put("digits", SPEC)
+    refused.tick()
+    refused.serving.become_ready("digits")
+    refused.tick()
+    assert seen(refused).state is DeploymentState.READY
+
+
+def test_what_serve_refuses_is_asked_again_after_a_minute_for_the_reason_may_be_gone(refused):
+    refused.tick(60)
+    refused.serving.become_ready("digits")
+    refused.tick()
+    assert seen(refused).state is DeploymentState.READY
 
 
 def test_a_deleted_deployment_is_forgotten_once_serve_has_let_go(deployed):

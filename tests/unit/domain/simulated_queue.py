@@ -9,7 +9,7 @@ from functools import cache
 from platform_app.domain import quota
 from platform_app.domain.admission import Verdict, decide
 from platform_app.domain.capacity import at_least, demand, is_elastic, place, size
-from platform_app.domain.elastic import enlarged, grants
+from platform_app.domain.elastic import enlarged, grants, parted
 from platform_app.domain.holdings import Taken, holdings, priority
 from platform_app.domain.job import Job, JobState, Reason
 from platform_app.domain.order import Standing, is_overdue
@@ -108,7 +108,7 @@ class World:
                 self.jobs[victim.id] = victim.preempted(one.job.id)
             if one.placement:
                 self._start(one.job, one.placement)
-        self._check_nothing_idles(decisions)
+        self._check_nothing_idles_and_no_tier_is_passed_over(decisions)
         self._resize()
         self._check_quotas()
         self._check_nothing_starves()
@@ -124,9 +124,10 @@ class World:
         held = holdings(active, CATALOG, {})
         targets = grants(staying, self.queue(), CATALOG, {}, QUOTAS)
         for job in (one for one in staying if one.id in targets):
-            if targets[job.id] < size(held[job.id]):
-                self.jobs[job.id] = job.granted(targets[job.id])
-            elif targets[job.id] > size(held[job.id]) and len(staying) == len(active):
+            keeps, rest = parted(held[job.id], targets[job.id])
+            if rest:
+                self.jobs[job.id] = job.granted(size(keeps), (*keeps, *rest))
+            elif size(targets[job.id]) > size(held[job.id]) and len(staying) == len(active):
                 taken = Taken(CATALOG)
                 for other_id, placement in holdings(self.active(), CATALOG, {}).items():
                     taken.add(self.jobs[other_id], placement)
@@ -159,7 +160,8 @@ class World:
         standings = {name: Standing(its) for name, its in QUOTAS.items()}
         ranked = ranks(active, held, CATALOG, standings)
         going = {job.id for job in active if job.is_leaving}
-        others, is_alone = [], not (self._overdue() or any(is_elastic(job.spec) for job in active))
+        others, is_alone = [], not self._overdue()
+        wanted = grants([job for job in active if not job.is_leaving], self.queue(), CATALOG, {}, QUOTAS)
         for one in decisions:
             self.seen["victims"] += len(one.victims)
             for victim in one.victims:
@@ -171,16 +173,24 @@ class World:
             if one.victims and is_alone and not QUOTAS[one.job.team].borrow:
                 # When all of them have gone there is room for it; were one of them left, there would not be.
                 staying = [*(job for job in active if job.id not in gone), *others]
-                assert self._has_room(one.job, staying)
+                assert self._has_room(one.job, staying, wanted)
                 for victim in one.victims:
-                    assert not self._has_room(one.job, [*staying, victim]), f"{victim.id} need not go for {one.job.id}"
+                    for_nothing = self._has_room(one.job, [*staying, victim], wanted)
+                    assert not for_nothing, f"{victim.id} need not go for {one.job.id}"
             going = gone
             if one.placement:
-                others.append(one.job.admitted(self.now, None, one.placement))
+                granted = size(one.placement) if is_elastic(one.job.spec) else None
+                others.append(one.job.admitted(self.now, granted, one.placement))
             is_alone = is_alone and one.verdict is not Verdict.ROOM_IS_MADE
 
-    def _has_room(self, job: Job, active) -> bool:
-        shrunk = [one.granted(demand(one.spec).at_least) if is_elastic(one.spec) else one for one in active]
+    def _has_room(self, job: Job, active, wanted) -> bool:
+        """Say whether a job would fit once elastic runs have given up what they are to."""
+        shrunk, held = [], holdings(active, CATALOG, {})
+        for one in active:
+            if one.id in wanted:
+                keeps, _ = parted(held[one.id], wanted[one.id])
+                one = one.granted(size(keeps), keeps)
+            shrunk.append(one)
         return self._placement(job, shrunk) is not None
 
     def _placement(self, job: Job, active):
@@ -191,14 +201,22 @@ class World:
         left = {} if its.borrow else quota.remaining(quota.limits(its), taken.by_team(job.team))
         return place(at_least(demand(job.spec)), CATALOG, taken.workers.get(job.place, {}), left)
 
-    def _check_nothing_idles(self, decisions) -> None:
-        """No GPU stands idle that a waiting job could have, unless it is kept for one that is promised it."""
-        kept = [one for one in decisions if one.verdict is Verdict.ROOM_IS_MADE]
-        if kept or self._overdue():
+    def _check_nothing_idles_and_no_tier_is_passed_over(self, decisions) -> None:
+        """Nothing stands idle that a waiting job could have, or would have had, had no lower tier started.
+
+        Unless it is kept for one that is promised it, or who has waited too long comes first.
+        """
+        if self._overdue() or any(one.verdict is Verdict.ROOM_IS_MADE for one in decisions):
             return
         self.seen["nothing kept"] += 1
+        started = [one.job for one in decisions if one.placement and not is_overdue(one.job, CATALOG, self.now)]
         for job in self.queue():
             assert self._placement(job, self.active()) is None, f"{job.id} could run"
+            lower = {one.id for one in started if priority(one, CATALOG) < priority(job, CATALOG)}
+            if lower and not QUOTAS[job.team].borrow:
+                self.seen["lower start"] += 1
+                others = [one for one in self.active() if one.id not in lower]
+                assert self._placement(job, others) is None, f"{lower} started before {job.id}"
 
     def _check_nothing_starves(self) -> None:
         """A job within its quota starts within the bound that `admission` states."""

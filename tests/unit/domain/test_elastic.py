@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from platform_app.domain.admission import decide
-from platform_app.domain.capacity import size
-from platform_app.domain.elastic import grants
+from platform_app.domain import elastic
+from platform_app.domain.admission import Verdict, decide
+from platform_app.domain.capacity import Share, size, trimmed
 from platform_app.domain.holdings import occupied
 from platform_app.domain.job import Job
 from platform_app.specs import SweepSpec, TrainSpec, load_catalog
@@ -21,6 +21,10 @@ def job(number, num_workers, tier="development", granted=None, **resources):
     spec = TrainSpec(name="j", workload="a:b", tier=tier, resources={"num_workers": num_workers, **resources})
     queued = Job(id=f"j-{number:06}", spec=spec, created_at=NOW + timedelta(seconds=number))
     return queued.admitted(queued.created_at, granted) if granted else queued
+
+
+def grants(*given):
+    return {job_id: size(placement) for job_id, placement in elastic.grants(*given).items()}
 
 
 def test_a_run_alone_grows_to_its_max():
@@ -105,21 +109,45 @@ runs = st.lists(
 
 
 @given(runs, runs)
+@example(
+    [(1, 0, "production-serving", 0.5)] * 2 + [(1, 1, "production-serving", 1.0), (3, 0, "production-serving", 0.5)],
+    [(1, 0, "production-serving", 0.5), (1, 0, "production-serving", 1.0)],
+)
 def test_sizes_fit_together_keep_every_min_and_are_at_rest(started, queued):
     running = []
     for number, (low, more, tier, gpus) in enumerate(started):
         one = job(number, (low, low + more), tier, gpus_per_worker=gpus)
-        if decide([one], running, CATALOG)[0].placement:
-            running.append(one.admitted(one.created_at, low))
+        if placement := decide([one], running, CATALOG)[0].placement:
+            running.append(one.admitted(one.created_at, low, trimmed(placement, low)))
     waiting = [
         job(100 + number, (low, low + more), tier, gpus_per_worker=gpus)
         for number, (low, more, tier, gpus) in enumerate(queued)
     ]
-    sizes = grants(running, waiting, CATALOG)
-    resized = [one.granted(sizes[one.id]) if one.id in sizes else one for one in running]
+    wanted = elastic.grants(running, waiting, CATALOG)
+    resized = [one.granted(size(wanted[one.id]), wanted[one.id]) if one.id in wanted else one for one in running]
     for one in resized:
-        size = sizes.get(one.id, one.spec.resources.min_workers)
-        assert one.spec.resources.min_workers <= size <= one.spec.resources.max_workers
+        workers = one.spec.resources
+        assert workers.min_workers <= size(wanted.get(one.id, one.attempt.placement)) <= workers.max_workers
     used = occupied(resized, CATALOG, {})
     assert all(used.get(group.name, 0) <= group.max_workers + 1e-6 for group in CATALOG.worker_groups)
-    assert grants(resized, waiting, CATALOG) == sizes
+    assert elastic.grants(resized, waiting, CATALOG) == wanted
+
+
+def test_a_run_keeps_of_each_group_what_it_should_have_and_gives_up_the_rest_last():
+    held = (Share("spot", 2, 1.0), Share("od", 2, 1.0))
+    keeps, rest = elastic.parted(held, (Share("spot", 2, 1.0), Share("od", 1, 0.5), Share("spot", 3, 1.5)))
+    assert (keeps, rest) == ((Share("spot", 2, 1.0), Share("od", 1, 0.5)), (Share("od", 1, 0.5),))
+
+
+def test_a_run_makes_room_on_the_group_that_a_waiting_job_needs_and_nobody_has_to_go():
+    """It may have more workers than it has, of another group: their number alone would leave it where it is."""
+    running = job(1, (1, 6), granted=2).granted(2, (Share("gpu-ondemand", 2, 2.0),))
+    waiting = job(2, 1, "training-critical", market="on-demand")
+    assert grants([running], [waiting], CATALOG) == {"j-000001": 5}
+    (decision,) = decide([waiting], [running], CATALOG)
+    assert (decision.verdict, decision.victims) == (Verdict.ROOM_IS_MADE, ())
+
+
+def test_a_run_does_not_start_on_workers_that_it_would_give_up_at_once():
+    first, second = decide([job(1, (1, 6)), job(2, 4)], [], CATALOG)
+    assert (size(first.placement), size(second.placement)) == (2, 4)
