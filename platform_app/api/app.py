@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI, Security
 from fastapi.security import HTTPBearer
 
 from platform_app.api import deployments, inference, jobs, models, platform, ray_jobs, teams
-from platform_app.api.middleware import Audit, Authentication, BodyLimit, Failsafe
+from platform_app.api.middleware import Audit, Authentication, BodyLimit, Failsafe, InferenceErrors
 from platform_app.api.problems import ProblemView, documented, install
 from platform_app.api.services import Services, changes_need_a_member
 
@@ -22,7 +22,7 @@ Every route but health needs `Authorization: Bearer TOKEN` (or Ray's `X-Ray-Auth
 a role: a viewer looks at what is the team's, a member changes it, an admin sees all and keeps teams and tokens.
 
 What goes wrong is told as `application/problem+json` (RFC 9457) with a stable `code`, and `errors` that name the
-fields.
+fields; below `/v2` as the Open Inference Protocol has it.
 """
 
 # For the description alone: `Authentication` refuses before a route is looked for.
@@ -49,18 +49,19 @@ def create_app(services: Services) -> FastAPI:
             responses=documented(*problems, HTTPStatus.FORBIDDEN),
         )
     # A prediction changes nothing.
-    app.include_router(inference.router, dependencies=[_bearer], responses=documented(*problems))
+    app.include_router(inference.router, dependencies=[_bearer])
     app.include_router(ray_jobs.router, dependencies=[_bearer, Depends(changes_need_a_member)])
     app.include_router(ray_jobs.sockets)
     app.include_router(inference.health)
     app.include_router(platform.health)
-    # Each wraps those before it: the failsafe is the outermost.
+    # Each wraps those before it: what the failsafe says is an error too.
     uploads = (platform.PACKAGES_PATH, ray_jobs.PACKAGES_PATH)
     limits = dict.fromkeys(uploads, services.packages.limit_bytes)
     app.add_middleware(BodyLimit, limit_bytes=_JSON_LIMIT, limits=limits)
     app.add_middleware(Audit, write=services.teams.audit)
     app.add_middleware(Authentication, authenticate=services.teams.authenticate)
     app.add_middleware(Failsafe)
+    app.add_middleware(InferenceErrors)
     _describe_problems(app)
     return app
 

@@ -1,16 +1,18 @@
 """The Open Inference Protocol v2 for the server as a whole; Serve routes what is asked of a model past this process.
 
-Only for a model that serves nothing does a request come here, and is told so in the protocol's own form.
+Only for a model that serves nothing does a request come here. Whatever goes wrong below `/v2` is told in the protocol's
+own form.
 """
 
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from platform_app.api.problems import problem
+from platform_app.api.problems import documented, problem
 from platform_app.api.services import Use
 from platform_app.errors import NotFound
 from serve.protocol import EXTENSIONS
@@ -34,14 +36,31 @@ _ROWS = {
     }
 }
 
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Why not, as the protocol has it",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+            }
+        },
+    }
+}
 
-@router.get("/v2", summary="Describe the inference server")
+
+@router.get("/v2/", include_in_schema=False)  # as the protocol writes it; its clients leave the slash out
+@router.get("/v2", summary="Describe the inference server", responses=_ERRORS)
 def get_server_metadata() -> dict[str, str | list[str]]:
     """Say who answers; models answer below `/v2/models/{deployment}`."""
     return {"name": "slipway", "version": version("slipway"), "extensions": list(EXTENSIONS)}
 
 
-@router.post("/v1/deployments/{deployment}/predict", summary="Predict for plain JSON rows", openapi_extra=_ROWS)
+@router.post(
+    "/v1/deployments/{deployment}/predict",
+    summary="Predict for plain JSON rows",
+    openapi_extra=_ROWS,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
 async def predict(deployment: str, request: Request, services: Use) -> Response:
     """Answer `{"rows": [...]}` by `{"predictions": [...]}`, one for each row.
 

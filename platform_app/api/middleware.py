@@ -1,15 +1,17 @@
 """What every request passes before and around the routes, as plain ASGI: it never buffers a stream."""
 
+import json
 import logging
 from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from platform_app.api.problems import of_error, problem
+from platform_app.api.problems import MEDIA_TYPE, of_error, problem
 from platform_app.api.services import Note
 from platform_app.domain.team import NOBODY, Principal
 from platform_app.errors import SlipwayError
@@ -48,6 +50,40 @@ class Failsafe:
             _log.exception("%s %s failed", scope["method"], scope["path"])
             detail = "an unexpected error, which the platform's log describes; nothing that you sent explains it"
             await problem(HTTPStatus.INTERNAL_SERVER_ERROR, "error", detail)(scope, receive, send)
+
+
+class InferenceErrors:
+    """Writes what went wrong below `/v2` as the Open Inference Protocol has it: `{"error": ...}`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or not f"{_path(scope)}/".startswith("/v2/"):
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+
+        async def rewritten(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start" and _is_problem(message):
+                start = message
+            elif start:
+                # `problem` writes a document as one message.
+                body = JSONResponse({"error": json.loads(message["body"])["detail"]}).body
+                headers = MutableHeaders(raw=start["headers"])
+                headers.update({"content-type": "application/json", "content-length": str(len(body))})
+                await send(start)
+                await send({**message, "body": body})
+            else:
+                await send(message)
+
+        await self._app(scope, receive, rewritten)
+
+
+def _is_problem(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type") == MEDIA_TYPE
 
 
 class Authentication:

@@ -14,9 +14,14 @@ with warnings.catch_warnings():
 
 
 @pytest.fixture
-def anyone(plane):
+def app(plane):
+    """Give what answers, which a module's own fixture may put something before."""
+    return create_app(plane.services)
+
+
+@pytest.fixture
+def anyone(app):
     """Give a client without a token."""
-    app = create_app(plane.services)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -163,7 +163,6 @@ class TestTokens:
             ("DELETE", "/v1/deployments/x"),
             ("GET", "/v1/cluster"),
             ("POST", "/v1/packages"),
-            ("GET", "/v2"),
             ("GET", "/no/such/route"),
         ],
     )

@@ -1,47 +1,14 @@
 """One replica behind the protocol's routes, with a model that is a few lines long and no Ray."""
 
 import asyncio
-import hashlib
 
 import httpx
 import pytest
 from ray import serve as ray_serve
 
-from platform_app.specs import DeploymentSpec, ServedModel
+from platform_app.specs import DeploymentSpec
 from serve.app import ModelServer, build
-from serve.protocol import Datatype, ModelMetadata, TensorMetadata
-
-TOKEN = "secret-of-a-team"
-SERVED = ServedModel(
-    deployment="digits",
-    spec=DeploymentSpec(model="mlp"),
-    version=3,
-    tracking_uri="sqlite://",
-    token_digests=(hashlib.sha256(TOKEN.encode()).hexdigest(),),
-)
-ROWS = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
-
-
-class SumModel:
-    """Adds up each row; raises on a negative number."""
-
-    closed = False
-    example = None
-    metadata = ModelMetadata(
-        name="digits",
-        versions=("3",),
-        platform="test_sum",
-        inputs=(TensorMetadata(name="x", datatype=Datatype.FP32, shape=(-1, 2)),),
-        outputs=(TensorMetadata(name="sum", datatype=Datatype.FP32, shape=(-1,)),),
-    )
-
-    def predict(self, inputs):
-        if (inputs["x"] < 0).any():
-            raise ValueError("negative numbers are not for me")
-        return {"sum": inputs["x"].sum(axis=1)}
-
-    def close(self):
-        self.closed = True
+from tests.unit.serve.sum_model import ROWS, SERVED, TOKEN, SumModel, serving
 
 
 class Client:
@@ -67,9 +34,7 @@ class Client:
 
 @pytest.fixture
 def client():
-    server = ModelServer(SERVED, load=lambda _: SumModel())
-    server.reconfigure({"token_digests": list(SERVED.token_digests), "revision": 4, "split": None})
-    return Client(server)
+    return Client(serving(SumModel()))
 
 
 def test_a_prediction_says_which_model_made_it(client):
