@@ -1,6 +1,8 @@
-"""A model that is a few lines long, and one deployment that serves it without Ray."""
+"""Models that are a few lines long, and one replica that serves one without Ray."""
 
 import hashlib
+import threading
+import time
 
 from platform_app.specs import DeploymentSpec, ServedModel
 from serve.app import ModelServer
@@ -37,6 +39,23 @@ class SumModel:
 
     def close(self):
         self.closed = True
+
+
+class HeldModel(SumModel):
+    """Takes as long as a test wants; never so little that it would be called on the event loop."""
+
+    def __init__(self):
+        self.lets_go = threading.Event()
+        self.lets_go.set()
+        self.is_asked = threading.Event()
+        self.calls = 0
+
+    def predict(self, inputs):
+        self.is_asked.set()
+        time.sleep(0.002)
+        assert self.lets_go.wait(30)
+        self.calls += 1
+        return super().predict(inputs)
 
 
 def serving(model, token=TOKEN, **spec):
