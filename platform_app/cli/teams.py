@@ -8,7 +8,7 @@ from rich.markup import escape
 from platform_app.cli.jobs import JsonFlag
 from platform_app.cli.output import ago, console, print_json, print_table
 from platform_app.client import Platform
-from platform_app.specs import Quota, Role, TokenSpec
+from platform_app.specs import Overuse, Quota, Role, TokenSpec
 
 app = typer.Typer()
 teams = typer.Typer(help="Teams and their quotas: how much the running jobs of each may hold.", no_args_is_help=True)
@@ -36,11 +36,18 @@ def set_team(
     cpus: Annotated[float | None, typer.Option(help="CPUs; absent: no bound.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Jobs that run at one time; absent: no bound.")] = None,
     borrow: Annotated[bool, typer.Option("--borrow", help="May also have what other teams leave idle.")] = False,
+    overuse: Annotated[
+        Overuse,
+        typer.Option(
+            help="What becomes of a command that takes more GPUs than it declared (--entrypoint-num-gpus, "
+            "slipway.gpus), and so than is charged: warn says it in its events, stop ends it within seconds."
+        ),
+    ] = Overuse.WARN,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a team, or replace its whole quota: what is not given has no bound. What runs goes on."""
     bounds = dict(_bound(text) for text in gpus or ())
-    team = Platform().put_team(name, Quota(gpus=bounds, cpus=cpus, jobs=jobs, borrow=borrow))
+    team = Platform().put_team(name, Quota(gpus=bounds, cpus=cpus, jobs=jobs, borrow=borrow, overuse=overuse))
     if as_json:
         print_json(team)
         return
@@ -103,4 +110,7 @@ def _quota_text(quota: Quota) -> str:
     parts = [f"{kind} {bound:g}" for kind, bound in quota.gpus.items()]
     parts += [f"CPUs {quota.cpus:g}"] if quota.cpus is not None else []
     parts += [f"jobs {quota.jobs}"] if quota.jobs is not None else []
-    return (", ".join(parts) or "no bounds") + (", may borrow" if quota.borrow else "")
+    parts = parts or ["no bounds"]
+    parts += ["may borrow"] if quota.borrow else []
+    parts += ["stopped for overuse"] if quota.overuse is Overuse.STOP else []
+    return ", ".join(parts)

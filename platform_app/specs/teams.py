@@ -50,7 +50,6 @@ class Quota(Spec):
     borrow: bool = False
     """Whether its jobs may also have what other teams leave idle. They give it back, by a checkpoint and the queue, as
     soon as a team needs it within its own quota."""
-
     overuse: Overuse = Overuse.WARN
     """What becomes of the team's commands that take more GPUs than they declared, and than are charged."""
 

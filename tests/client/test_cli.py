@@ -9,7 +9,7 @@ import pytest
 
 from platform_app.cli.main import main
 from platform_app.ports import RayJobStatus
-from platform_app.specs import AttemptStatus
+from platform_app.specs import AttemptStatus, Overuse
 from tests.client.conftest import TOKEN
 from tests.control_plane import sweep_spec
 from tests.service import explained as inject
@@ -212,3 +212,15 @@ def test_teams_get_a_quota_and_a_token_that_lets_in_until_it_is_revoked(slipway,
     assert token not in slipway("tokens", "list")[1]
     assert "lets nobody in" in slipway("tokens", "revoke", token_id)[1]
     assert "put_team" in slipway("audit")[1]
+
+
+def test_a_team_says_what_becomes_of_commands_that_take_more_than_they_declared(slipway, platform):
+    assert "strict: no bounds, stopped for overuse" in slipway("teams", "set", "strict", "--overuse", "stop")[1]
+    assert platform.teams()[-1].quota.overuse is Overuse.STOP
+    slipway("teams", "set", "strict")
+    assert platform.teams()[-1].quota.overuse is Overuse.WARN
+    code, _, err = slipway("teams", "set", "strict", "--overuse", "kill")
+    assert code == 2
+    assert "'warn', 'stop'" in err
+    told = " ".join(slipway("teams", "set", "--help")[1].split())
+    assert "more GPUs than it declared" in told
