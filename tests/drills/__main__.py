@@ -1,7 +1,7 @@
 """Run the drills, print what was seen, and exit non-zero where one failed.
 
 python -m tests.drills [--count 20] [reclaims] [kills] [elastic] [replays] [language] [sweeps] [rollouts] [serving]
-                       [cold-start]
+                       [cold-start] [second]
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tests.drills.language import language
 from tests.drills.reclaims import reclaims
 from tests.drills.replays import replays
 from tests.drills.rollouts import rollouts
+from tests.drills.second import second
 from tests.drills.serving import serving
 from tests.drills.sweeps import sweeps
 from tests.running import running_platform
@@ -32,6 +33,7 @@ DRILLS = {
     "rollouts": rollouts,
     "serving": serving,
     "cold-start": cold_start,
+    "second": second,
 }
 
 console = Console(width=150)
