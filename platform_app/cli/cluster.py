@@ -30,7 +30,12 @@ Catalog = Annotated[
 HttpPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API. Default: 8000, or a free one")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready and leave it running")]
 HaProxy = Annotated[
-    bool, typer.Option("--haproxy", envvar="SLIPWAY_HAPROXY", help="HAProxy as the proxy, not Ray Serve's own: faster")
+    bool | None,
+    typer.Option(
+        "--haproxy/--no-haproxy",
+        envvar="SLIPWAY_HAPROXY",
+        help="HAProxy as the proxy, or Ray Serve's own, which is slower. Default: HAProxy, where there is one",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For scripts")]
 
@@ -46,7 +51,7 @@ def up(
     http_port: HttpPort = None,
     catalog: Catalog = None,
     detach: Detach = False,
-    haproxy: HaProxy = False,
+    haproxy: HaProxy = None,
 ) -> None:
     """Start the cluster on this machine: MLflow, Ray with its autoscaler, the API. Ctrl-C ends it."""
     cluster = LocalCluster(home)
@@ -118,7 +123,7 @@ def _report(state: ClusterState) -> dict[str, Any]:
 
 
 def _proxy(state: ClusterState) -> str:
-    return "HAProxy" if state.haproxy else "Ray Serve's own; `slipway up --haproxy` takes HAProxy, which is faster"
+    return "HAProxy" if state.haproxy else "Ray Serve's own, which is slower than HAProxy"
 
 
 def _keeper(state: ClusterState) -> str:

@@ -67,7 +67,7 @@ class LocalCluster:
         progress: Progress = lambda _name, _ready: None,
         http_port: int | None = None,
         catalog: Path | None = None,
-        haproxy: bool = False,
+        haproxy: bool | None = None,
     ) -> tuple[ClusterState, bool]:
         """Start the cluster, or find that it is up; one without a keeper is given one, and what is gone comes back.
 
@@ -75,7 +75,7 @@ class LocalCluster:
             progress: told how the start goes.
             http_port: port of the API; None for the usual one or the next free one.
             catalog: a catalog file; None for the one that comes with Slipway.
-            haproxy: whether HAProxy is the proxy, in the place of Ray Serve's own.
+            haproxy: whether HAProxy is the proxy, in the place of Ray Serve's own; None: where there is one.
 
         Returns:
             The cluster, and whether this call started it.
@@ -95,7 +95,7 @@ class LocalCluster:
             for log in (self.home / "logs").glob("*.log"):
                 log.unlink()
             with reserved_ports(http_port) as ports:
-                state = self._new_state(ports, source, find_haproxy() if haproxy else None)
+                state = self._new_state(ports, source, find_haproxy(haproxy))
                 try:
                     write_state(state)
                     _make_ray_folder(state, groups)

