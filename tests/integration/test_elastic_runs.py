@@ -7,7 +7,7 @@ import pytest
 from platform_app.domain.job import JobState
 from tests.running import eventually
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(400)]
 
 CODE = Path(__file__).parent
 SLOW = {
