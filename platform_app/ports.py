@@ -162,7 +162,7 @@ class Lease(Protocol):
     """The right to act. Of several control planes alive at once, only its holder runs the reconciler."""
 
     def acquire(self, holder: str, now: datetime, duration: timedelta) -> bool:
-        """Take or renew the lease; False while someone else holds it unexpired."""
+        """Take or renew the lease, for a minute at most; False while someone else holds it unexpired."""
         ...
 
 

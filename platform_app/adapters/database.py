@@ -25,6 +25,8 @@ from platform_app.adapters.transactions import transaction
 from platform_app.errors import TemporaryError
 
 _RECONCILER = "reconciler"
+_LONGEST_LEASE = timedelta(minutes=1)
+"""A lease that runs out later was given before the clock was set back, and counts for nothing."""
 _LOCK = {
     # Whoever comes second waits here until the first has migrated, and then finds nothing to do.
     "sqlite": "BEGIN IMMEDIATE",
@@ -33,7 +35,7 @@ _LOCK = {
 
 
 class SqlLease:
-    """`Lease` in SQL: one row, taken over only when it has expired."""
+    """`Lease` in SQL: one row, taken over only when it has expired, or runs out later than any lease that is given."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -41,7 +43,8 @@ class SqlLease:
     def acquire(self, holder: str, now: datetime, duration: timedelta) -> bool:
         """Take or renew the lease; False while someone else holds it unexpired."""
         lease = {"holder": holder, "expires_at": now + duration}
-        free = or_(leases.c.holder == holder, leases.c.expires_at <= now)
+        expires_at = leases.c.expires_at
+        free = or_(leases.c.holder == holder, expires_at <= now, expires_at > now + _LONGEST_LEASE)
         try:
             with transaction(self._engine) as connection:
                 taken = connection.execute(update(leases).where(leases.c.name == _RECONCILER, free).values(lease))
@@ -131,8 +134,6 @@ def _sqlite_settings(connection: Any, _record: object) -> None:
     # First, so that the other settings wait too: milliseconds to wait for another writer.
     cursor.execute("PRAGMA busy_timeout = 10000")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # With WAL a crash of the process loses nothing; only a power cut can take the last writes, and whole ones.
-    cursor.execute("PRAGMA synchronous = NORMAL")
     # Synced at every commit: what a user was told outlives a power cut too.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -75,6 +75,14 @@ class JobPass:
         self._waiting = Waiting(signs, clock) if signs else None
         self._overuse = overuse
 
+    def forget(self) -> None:
+        """Wait for nothing any more that was waited for by a clock that is not the present one."""
+        for memory in (self._leaving_since, self._unread_since, self._submit_after, self._away):
+            memory.clear()
+        for part in (self._queue, self._waiting, self._overuse):
+            if part:
+                part.forget()
+
     def run(self, may_act: Callable[[], bool]) -> None:
         """Make one pass.
 
@@ -129,7 +137,8 @@ class JobPass:
     def _follow(self, job: Job, seen: RayJobObservation | None) -> None:
         match step(job, seen):
             case Step.SUBMIT:
-                if self._clock.now() >= self._submit_after.get(job.id, job.created_at):
+                now = self._clock.now()
+                if now >= self._submit_after.get(job.id, now):
                     self._submit(job)
             case Step.STOP:
                 self._stop(job)

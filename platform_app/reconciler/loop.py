@@ -88,14 +88,16 @@ class Reconciler:
 
     def _may_act(self) -> bool:
         """Say whether the lease is ours, renewing it in good time; asked again within long passes."""
-        now = self._clock.now()
-        if self._renew_at is not None and now < self._renew_at:
+        now, renew_at = self._clock.now(), self._renew_at
+        # Before the last renewal is when a clock was set back: by another's clock the lease may have run out.
+        is_set_back = renew_at is not None and now < renew_at - _RENEW_AFTER
+        if renew_at is not None and now < renew_at and not is_set_back:
             return True
-        was_ours = self._renew_at is not None
         self._renew_at = None
         if not self._lease.acquire(self._holder, now, _LEASE):
             return False
-        if not was_ours:
+        if renew_at is None or is_set_back:
+            self._jobs.forget()
             self._deployments.forget()
         self._renew_at = now + _RENEW_AFTER
         return True

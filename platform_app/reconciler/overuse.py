@@ -30,6 +30,10 @@ class OveruseWatch:
         self._told: frozenset[str] = frozenset()
         """Attempts whose events say so already."""
 
+    def forget(self) -> None:
+        """Ask again at once, and take what is seen then for seen once."""
+        self._ask_at, self._suspects = None, frozenset()
+
     def look(self, jobs: Sequence[Job]) -> None:
         """Look at the commands among these jobs that run; nothing happens while it is too early.
 

@@ -46,6 +46,10 @@ class QueuePass:
         self._grow_after: dict[str, datetime] = {}
         """When an elastic run may grow again, by job id."""
 
+    def forget(self) -> None:
+        """Let every elastic run grow at once."""
+        self._grow_after.clear()
+
     def run(
         self, queue: Sequence[Job], held: Sequence[Job], may_act: Callable[[], bool], submit: Callable[[Job], None]
     ) -> None:

@@ -20,6 +20,10 @@ class Waiting:
         self._clock = clock
         self._ask_at: datetime | None = None
 
+    def forget(self) -> None:
+        """Ask again at once."""
+        self._ask_at = None
+
     def explained(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         """Say why each job waits, by job id; empty text for one that nothing holds up, nothing while it is too early.
 

@@ -135,6 +135,15 @@ class TestOveruse:
         plane.tick(3)
         assert self.events(plane, greedy) == []
 
+    def test_is_seen_twice_within_seconds_also_when_the_clock_was_set_back(self, plane, greedy):
+        plane.tick(3)
+        plane.clock.advance(-3600)
+        plane.tick()
+        assert self.events(plane, greedy) == []
+        for _ in range(3):
+            plane.tick()
+        assert len(self.events(plane, greedy)) == 1
+
     def test_is_none_of_what_was_declared(self, plane, greedy):
         plane.held.held[f"{greedy}-1"] = 1
         for _ in range(5):

@@ -49,6 +49,8 @@ class World(RuleBasedStateMachine):
         self.contended = ContendedStore(self.plane.database.jobs)
         self.plane.store = self.contended
         self.plane.reconciler = self.plane.new_reconciler("first")
+        self.jump = -3600.0
+        """Seconds by which the clock is set next time: back, then forward again."""
         self.submitted: list[str] = []
         self.asked_to_stop: set[str] = set()
         self.ended: dict[str, Job] = {}
@@ -98,7 +100,7 @@ class World(RuleBasedStateMachine):
         except Crash:
             self.plane.restart()
 
-    @rule(what=st.sampled_from(["restart", "two at once", "crash before", "crash after", "stopped meanwhile"]))
+    @rule(what=st.sampled_from(["restart", "two at once", "crash before", "crash after", "stopped meanwhile", "clock"]))
     def a_misfortune(self, what: str) -> None:
         match what:
             case "restart":
@@ -106,6 +108,9 @@ class World(RuleBasedStateMachine):
             case "two at once":
                 with contextlib.suppress(Crash):
                     self.plane.new_reconciler("another").tick()
+            case "clock":
+                self.plane.clock.advance(self.jump)
+                self.jump = -self.jump
             case "stopped meanwhile":
                 # Between what is decided about a job and the write of it.
                 self.contended.first = self.someone_stops
