@@ -12,7 +12,7 @@ from platform_app.domain.job import JobState
 from platform_app.domain.team import DEFAULT_TEAM, AuditEntry, Team, Token
 from platform_app.errors import Conflict, NotFound
 from platform_app.specs import Quota, Role
-from tests.contract.test_store import NOW, a_job, database, url  # noqa: F401  # fixtures
+from tests.contract.conftest import NOW, a_job
 from tests.control_plane import train_spec
 
 
@@ -22,7 +22,7 @@ def a_token(token_id: str = "ci-000001", **fields) -> Token:
 
 
 @pytest.fixture
-def store(database):  # noqa: F811
+def store(database):
     return database.teams
 
 
@@ -46,7 +46,7 @@ class TestTeams:
         store.set_quota(DEFAULT_TEAM, Quota(jobs=2))
         assert [team.quota for team in store.teams()] == [Quota(jobs=2)]
 
-    def test_a_job_of_a_team_that_is_not_there_is_refused(self, database):  # noqa: F811
+    def test_a_job_of_a_team_that_is_not_there_is_refused(self, database):
         with pytest.raises(NotFound, match="no team 'vision'"):
             database.jobs.add(a_job(spec=train_spec(team="vision")), [])
 
@@ -96,7 +96,7 @@ class TestAudit:
 
 
 class TestLedgersFromBeforeThereWereTeams:
-    def test_keep_their_jobs_and_get_the_teams_that_these_name(self, url):  # noqa: F811
+    def test_keep_their_jobs_and_get_the_teams_that_these_name(self, url):
         self._migrated_to(url, "0002")
         engine = connect(url)
         with engine.begin() as connection:
@@ -125,7 +125,7 @@ class TestLedgersFromBeforeThereWereTeams:
         migrated.close()
 
     @staticmethod
-    def _migrated_to(url: str, revision: str) -> None:  # noqa: F811
+    def _migrated_to(url: str, revision: str) -> None:
         engine = connect(url)
         with engine.begin() as connection:
             config = database_module._alembic()
