@@ -21,7 +21,7 @@ def test_a_job_is_its_tokens_teams_unless_an_admin_names_another(api, made):
     assert "did you mean 'research'?" in unknown.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("route", ["", "/logs", "/events", "/trials"])
+@pytest.mark.parametrize("route", ["", "/logs", "/events", "/trials", "/explain"])
 def test_another_teams_job_is_not_there(api, made, route):
     job_id = api.post("/v1/jobs", json=TRAIN, headers=made("research")).json()["id"]
     missing = api.get(f"/v1/jobs/nothing{route}", headers=made("product"))
