@@ -1,6 +1,6 @@
 """Run the benchmarks, print a table, and write the figures to a file with the machine and the versions.
 
-python -m tests.benchmarks [ddp] [explain] [serving] [trials] [--rounds 5] [--out build/benchmarks.json]
+python -m tests.benchmarks [ddp] [explain] [ledger] [serving] [trials] [--rounds 5] [--out build/benchmarks.json]
 """
 
 import argparse
@@ -13,11 +13,12 @@ from rich.table import Table
 from tests.benchmarks.ddp import ddp
 from tests.benchmarks.explain import explain
 from tests.benchmarks.figure import COLUMNS, Figure
+from tests.benchmarks.ledger import ledger
 from tests.benchmarks.machine import described
 from tests.benchmarks.serving import serving_beside_peers
 from tests.benchmarks.sweeps import trials
 
-PARTS = {"ddp": ddp, "explain": explain, "serving": serving_beside_peers, "trials": trials}
+PARTS = {"ddp": ddp, "explain": explain, "ledger": ledger, "serving": serving_beside_peers, "trials": trials}
 
 console = Console(width=150)
 
