@@ -4,6 +4,7 @@ import pytest
 
 from platform_app.domain.job import JobState
 from platform_app.ports import RayJobStatus
+from tests.control_plane import train_spec
 
 HOUR = 3600.0
 
@@ -76,3 +77,18 @@ def test_an_end_whose_log_cannot_be_read_waits_no_longer_for_a_jump(plane):
     plane.tick()
     plane.tick(61)
     assert plane.job(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("jump", [-HOUR, HOUR])
+def test_why_a_job_waits_and_when_it_would_start_are_answered_all_the_same(plane, jump):
+    running, began = plane.running(resources={"num_workers": 6}), plane.clock.now()
+    plane.clock.advance(60)
+    progress = {"done": 5, "total": 9, "unit": "steps", "began_at": began, "at": plane.clock.now()}
+    plane.report(running, 1, status="running", progress=progress)
+    waiting = plane.submit(resources={"num_workers": 6})
+    plane.clock.advance(jump)
+    plane.tick()
+    explained = plane.explain.explain(waiting)
+    planned = plane.jobs.plan(train_spec(resources={"num_workers": 6}))
+    assert explained.cause == "groups-full"
+    assert all(wait.at_least_seconds >= 0 for wait in (explained.wait, planned.wait) if wait)
