@@ -27,7 +27,9 @@ def submit(
         Path | None, typer.Option("--working-dir", help="Directory with your code; it goes along with the job.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
-    hours: Annotated[float | None, typer.Option(help="Show the price of so many hours, too.", min=0.01)] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Show the price of so many hours, too. Default: of deadline_seconds.", min=0.01)
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option("--yes", "-y", help="Do not ask. Nor is anything asked where standard input is no terminal."),

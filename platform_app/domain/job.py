@@ -5,7 +5,7 @@ driver lead back to QUEUED: the next attempt continues from the last checkpoint 
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from platform_app.domain.capacity import Placement
@@ -77,6 +77,8 @@ class Reason(StrEnum):
     TRACKING_UNAVAILABLE = "tracking-unavailable"
     MORE_THAN_DECLARED = "more-than-declared"
     """It took more GPUs than it had declared, and its team has such jobs stopped."""
+    DEADLINE_EXCEEDED = "deadline-exceeded"
+    """It ran for longer than its `deadline_seconds`."""
     DRIVER_FAILED = "driver-failed"
     """The driver ended without giving a reason."""
 
@@ -181,6 +183,11 @@ class Job:
         """The Ray job of the newest attempt; deterministic, so that submitting twice is harmless."""
         return f"{self.id}-{self.attempt.number}" if self.attempt else None
 
+    def ran(self, now: datetime) -> timedelta:
+        """Say how long its attempts ran, all together; a clock that was set back counts as nothing."""
+        spans = ((one.ended_at or now) - one.started_at for one in self.attempts if one.started_at)
+        return sum((max(span, timedelta()) for span in spans), timedelta())
+
     def moved(self, state: JobState, now: datetime, message: str = "") -> "Job":
         """Give this job in the next state.
 
@@ -207,6 +214,10 @@ class Job:
     def preempted(self, beneficiary: str) -> "Job":
         """Give this job with its attempt told to go, to make room for another job."""
         return self._with_attempt(self, preempted_for=beneficiary)
+
+    def stopped_for(self, reason: Reason, now: datetime, message: str) -> "Job":
+        """Give this job STOPPING, to end for a reason that is not its user's word."""
+        return replace(self.moved(JobState.STOPPING, now, message), reason=reason)
 
     def running(self, now: datetime) -> "Job":
         """Give this job RUNNING, its attempt started."""

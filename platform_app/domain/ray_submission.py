@@ -16,7 +16,7 @@ from platform_app.specs import CommandSpec
 
 DEFAULT_NAME = "ray-job"
 _OURS = "slipway."
-_KEYS = ("name", "team", "tier", "experiment", "workers", "gpus", "cpus", "accelerator", "market")
+_KEYS = ("name", "team", "tier", "experiment", "workers", "gpus", "cpus", "accelerator", "market", "deadline_seconds")
 """What metadata can say, each after `slipway.`."""
 _LABELS = {"ray.io/accelerator-type": "accelerator_type", "ray.io/market-type": "market"}
 _SAID_AS = {
@@ -34,6 +34,7 @@ _SAID_AS = {
     "team": "metadata slipway.team",
     "tier": "metadata slipway.tier",
     "experiment": "metadata slipway.experiment",
+    "deadline_seconds": "metadata slipway.deadline_seconds",
 }
 """How someone at Ray's door has said what a field of the spec says."""
 
@@ -94,6 +95,7 @@ def command(request: RaySubmission, team: str, package: Callable[[str], str | No
         "driver": driver,
         "driver_memory": request.entrypoint_memory or None,
         "workers": workers | only if workers else None,
+        "deadline_seconds": _number(said, "deadline_seconds") or None,
         "metadata": request.metadata or {},
         "runtime_env": runtime_env,
         "packages": _packages(runtime_env, package),

@@ -24,7 +24,7 @@ from platform_app.ports import (
 from platform_app.reconciler.isolation import isolated
 from platform_app.reconciler.overuse import OveruseWatch
 from platform_app.reconciler.queue import QueuePass, grant_of
-from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, made_room, step, told
+from platform_app.reconciler.verdict import Ending, Step, ending, evicted, lost, made_room, past_deadline, step, told
 from platform_app.reconciler.waiting import Waiting
 from platform_app.specs import AttemptReport, Catalog, ClusterChoice, TrainSpec
 
@@ -104,7 +104,7 @@ class JobPass:
                     if job.spec.cluster is ClusterChoice.DEDICATED:
                         self._tell(job, f"waits: {away[job.spec.cluster]}")
                 elif job.state.holds_capacity:
-                    self._follow(job, seen[job.spec.cluster].get(job.submission_id or ""))
+                    self._follow(self._in_time(job), seen[job.spec.cluster].get(job.submission_id or ""))
         queue = [job for job in live if job.state is JobState.QUEUED and job.spec.cluster not in away]
         self._queue.run(queue, held, may_act, self._submit)
         if self._overuse:
@@ -133,6 +133,13 @@ class JobPass:
                 if cluster is ClusterChoice.DEDICATED:
                     self._away[cluster] = now + _LOOK_AGAIN, str(error)
         return seen, away
+
+    def _in_time(self, job: Job) -> Job:
+        """Give a job as it is, or to be stopped where it has run for longer than it may."""
+        now = self._clock.now()
+        if late := past_deadline(job, now):
+            return self._save(job.stopped_for(Reason.DEADLINE_EXCEEDED, now, late), late)
+        return job
 
     def _follow(self, job: Job, seen: RayJobObservation | None) -> None:
         match step(job, seen):

@@ -1,7 +1,6 @@
 """Commands that take more GPUs than they declared, looked for now and then."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from platform_app.domain.job import Event, Job, JobState, Reason
@@ -69,7 +68,7 @@ class OveruseWatch:
 
     def _stop(self, job: Job, sentence: str) -> None:
         now, message = self._clock.now(), f"stopped, for {sentence}"
-        stopping = replace(job.moved(JobState.STOPPING, now, message), reason=Reason.MORE_THAN_DECLARED)
+        stopping = job.stopped_for(Reason.MORE_THAN_DECLARED, now, message)
         self._store.save(stopping, [Event(now, WARNED, message)])
 
     def _warn(self, job: Job, sentence: str) -> None:

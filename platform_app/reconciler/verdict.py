@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from platform_app.domain.job import Event, Job, JobState, Reason
@@ -76,9 +76,19 @@ def step(job: Job, seen: RayJobObservation | None) -> Step:
     return Step.NOTHING
 
 
+def past_deadline(job: Job, now: datetime) -> str:
+    """Say that a job has run for longer than it may; nothing while it has not, or does not run."""
+    deadline = job.spec.deadline_seconds
+    if deadline is None or job.state is not JobState.RUNNING or job.ran(now) < timedelta(seconds=deadline):
+        return ""
+    return f"stopped, for it has run for its deadline_seconds of {deadline:g}"
+
+
 def lost(job: Job, why: str = "") -> Ending:
     """Say how an attempt ended that went away with its cluster; `why` is what the runner knows of it."""
     if job.state is JobState.STOPPING:
+        if job.reason:
+            return Ending(job.reason, job.message)
         return Ending(Reason.STOPPED_BY_USER, "stopped; the cluster knows nothing of it")
     losses = 1 + sum(attempt.reason is Reason.CLUSTER_LOST for attempt in job.attempts)
     if losses >= LOST_CLUSTERS:
@@ -143,6 +153,6 @@ def _as_asked(job: Job, seen: RayJobObservation, report: AttemptReport | None) -
         return made_room(job)
     if not asked and seen.status is not RayJobStatus.STOPPED:
         return None
-    if asked and job.reason is Reason.MORE_THAN_DECLARED:
+    if asked and job.reason:
         return Ending(job.reason, job.message)
     return Ending(Reason.STOPPED_BY_USER, "stopped" if asked else "stopped from outside the platform")

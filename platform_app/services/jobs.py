@@ -94,8 +94,10 @@ class Jobs(Asked):
 
         Args:
             spec: what would be submitted.
-            hours: to give the price of; None for the price of an hour alone.
+            hours: to give the price of; None for that of the job's deadline, or of an hour alone where it has none.
         """
+        if hours is None and spec.deadline_seconds:
+            hours = spec.deadline_seconds / 3600
         now, spec = self._clock.now(), self._with_team(spec)
         job = Job(self._new_id(spec.name), spec, now)
         request = self._rendered(job)

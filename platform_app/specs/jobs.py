@@ -135,6 +135,8 @@ class _JobSpec(Spec):
     env_vars: dict[EnvName, str] = {}
     pip: tuple[str, ...] = ()
     """Requirements that Ray installs for this job on every worker."""
+    deadline_seconds: float | None = Field(gt=0, default=None)
+    """How long it may run, all attempts together; then it is stopped, and fails. What it saved by then stays."""
 
 
 class _TrainingSpec(_JobSpec):

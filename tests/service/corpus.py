@@ -308,6 +308,8 @@ CASES = (
     ),
     Case("Ray refuses it", "submission-refused", "invalid runtime_env", inject.refused),
     Case("no reason given", "driver-failed", "without giving a reason", inject.ended("it just ended")),
+    Case("it ran for too long", "deadline-exceeded", "its deadline_seconds of 60", inject.past_its_deadline),
+    Case("it took too much", "more-than-declared", "it holds 2 GPUs", inject.taking_more_than_declared),
     Case("someone stopped it", "stopped-by-user", "stopped before it began", inject.stopped),
     Case("it is done", "completed", "it is done", inject.succeeded, blocked=False),
     Case("the cluster was lost, and no room now", "groups-full", "free worker(s)", inject.lost_again("cluster")),

@@ -10,8 +10,8 @@ from platform_app.domain.job import Reason
 from platform_app.domain.supply import GroupCount
 from platform_app.domain.team import DEFAULT_TEAM
 from platform_app.ports import RayJobStatus
-from platform_app.specs import AttemptStatus, Quota
-from tests.control_plane import ControlPlane, train_spec
+from platform_app.specs import AttemptStatus, Overuse, Quota
+from tests.control_plane import ControlPlane, command_spec, train_spec
 
 Inject = Callable[[ControlPlane], str]
 """Does something to a control plane, and gives the id of the job that is asked about."""
@@ -225,6 +225,25 @@ def lost_again(reason: str) -> Inject:
 def refused(plane: ControlPlane) -> str:
     plane.runner.refusal = "invalid runtime_env"
     return pending(plane)
+
+
+def past_its_deadline(plane: ControlPlane) -> str:
+    job = plane.running(deadline_seconds=60)
+    plane.tick(60)
+    plane.end(job, RayJobStatus.STOPPED)
+    return job
+
+
+def taking_more_than_declared(plane: ControlPlane) -> str:
+    plane.database.teams.set_quota(DEFAULT_TEAM, Quota(overuse=Overuse.STOP))
+    job = plane.jobs.submit(command_spec(workers={"num_workers": 1})).id
+    plane.tick()
+    plane.runner.begin(f"{job}-1")
+    plane.held.held[f"{job}-1"] = 2
+    for _ in range(5):
+        plane.tick()
+    plane.end(job, RayJobStatus.STOPPED)
+    return job
 
 
 def stopped(plane: ControlPlane) -> str:

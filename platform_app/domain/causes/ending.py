@@ -97,6 +97,16 @@ REASONS = (
         "its own code failed: {message}",
         "mend it there; it is not tried again by itself",
     ),
+    _reason(
+        "deadline-exceeded",
+        "{message}",
+        "submit it with more deadline_seconds, or with more workers",
+    ),
+    _reason(
+        "more-than-declared",
+        "{message}",
+        "declare what it takes, or have an admin set the team's overuse to warn",
+    ),
     _reason("driver-failed", "{message}", "see its output (slipway logs)"),
     _reason("stopped-by-user", "it was stopped: {message}", ""),
     _reason("completed", "it is done", ""),

@@ -92,6 +92,11 @@ def test_a_command_without_gpus_runs_where_it_can_whatever_its_workers_need():
     assert (spec.driver.market, spec.workers.market) == (MarketPolicy.PREFER_SPOT, MarketPolicy.SPOT)
 
 
+def test_a_deadline_is_said_by_metadata():
+    assert read(metadata={"slipway.deadline_seconds": "60"}).deadline_seconds == 60
+    assert read().deadline_seconds is None
+
+
 def test_names_of_uploads_are_told_what_they_stand_for():
     uri = "gcs://_ray_pkg_1.zip"
     spec = read(runtime_env={"working_dir": uri, "py_modules": [uri, "https://elsewhere/x.zip"]})
@@ -116,6 +121,7 @@ def test_names_of_uploads_are_told_what_they_stand_for():
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"metadata": {"slipway.gpu": "1"}}, "metadata"),
         ({"metadata": {"slipway.gpus": "two"}}, "metadata slipway.gpus"),
+        ({"metadata": {"slipway.deadline_seconds": "-1"}}, "metadata slipway.deadline_seconds"),
         ({"metadata": {"slipway.gpus": "nan"}}, "metadata slipway.gpus"),
         ({"metadata": {"slipway.gpus": "3", "slipway.workers": "1.5"}}, "metadata slipway.workers"),
         ({"metadata": {"slipway.workers": "2"}}, "metadata slipway.workers"),
