@@ -6,7 +6,7 @@ from platform_app.display import View
 from platform_app.domain.deployment import Deployment, DeploymentState, Revision, RevisionState
 from platform_app.domain.guards import log_bound
 from platform_app.domain.rollout import Phase, Rollout, held, numbers
-from platform_app.specs import DeploymentSpec, RolloutSpec, Strategy
+from platform_app.specs import DeploymentSpec, RolloutSpec, Strategy, route_prefix
 from platform_app.views import JobView
 
 
@@ -133,7 +133,8 @@ class DeploymentView(View):
     rollout: RolloutView | None
     """The newest, which may be over."""
     url: str
-    """Where it answers the Open Inference Protocol v2, relative to the platform: `/v2/models/{name}`."""
+    """Where it answers, relative to the platform: the Open Inference Protocol v2 at `/v2/models/{name}`, or OpenAI's
+    routes below `/llm/{name}/v1`."""
     created_at: datetime
     updated_at: datetime
 
@@ -150,7 +151,7 @@ class DeploymentView(View):
             served_version=deployment.served_version,
             revision=deployment.revision,
             rollout=RolloutView.of(rollout, deployment.spec.rollout, now) if rollout else None,
-            url=f"/v2/models/{deployment.name}",
+            url=route_prefix(deployment.name, deployment.spec),
             created_at=deployment.created_at,
             updated_at=deployment.updated_at,
         )

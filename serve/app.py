@@ -3,12 +3,12 @@
 Every door, HTTP, gRPC or another replica, asks `ModelServer.answer` with a `Question` of bytes and gets an `Answer`.
 
 `build` is a typed builder, so a model is also served without the platform: by Serve's own configuration file, with
-`import_path: serve.app:build`, `route_prefix: /v2/models/{deployment}` and a `ServedModel` as `args`.
+`import_path: serve.app:build`, `route_prefix: /v2/models/{deployment}` and a `ServedModel` as `args`. A language model
+is served by `serve.llm` instead, as an application of the same kind.
 """
 
 import asyncio
 import hashlib
-import hmac
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,10 +19,11 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from platform_app.specs import ServedModel, Split
-from serve import grpc_wire, rest, rows
+from platform_app.specs import DeploymentSpec, ServedModel, Split
+from serve import grpc_wire, llm, rest, rows
 from serve.batching import Batcher
-from serve.exchange import Answer, Headers, Question, Refusal, Wire
+from serve.callers import Callers
+from serve.exchange import Answer, Headers, Question, Refusal, Wire, lineage
 from serve.graph import load_served
 from serve.http import HttpDoor
 from serve.model import LoadedModel
@@ -59,7 +60,7 @@ class ModelServer:
         self._deployment = served.deployment
         self._version = str(served.version)
         self._headers: Headers = ()
-        self._token_digests: tuple[bytes, ...] = ()
+        self._callers = Callers()
         self._timeout = served.spec.request_timeout_seconds
         self.max_body_bytes = int(served.spec.max_body_mib * 2**20)
         # A version that does not load, or fails on its own example, fails here: Serve never sends it a request.
@@ -83,12 +84,8 @@ class ModelServer:
             user_config: `token_digests` of those who may ask, the `revision` that it is, and the `split` with a
                 candidate, if any.
         """
-        self._token_digests = tuple(digest.encode() for digest in user_config["token_digests"])
-        self._headers = (
-            (b"slipway-deployment", self._deployment.encode()),
-            (b"slipway-model-version", self._version.encode()),
-            (b"slipway-revision", str(user_config["revision"]).encode()),
-        )
+        self._callers = Callers(user_config["token_digests"])
+        self._headers = lineage(self._deployment, self._version, user_config["revision"])
         split = user_config["split"]
         self._splitter.reconfigure(Split.model_validate(split) if split else None)
 
@@ -185,12 +182,7 @@ class ModelServer:
 
     def admit(self, authorization: str) -> None:
         """Raise Refusal for a caller without a known token."""
-        scheme, _, token = authorization.partition(" ")
-        given = hashlib.sha256(token.strip().encode()).hexdigest().encode()
-        # All are compared, so that the time taken tells nothing.
-        known = [hmac.compare_digest(given, digest) for digest in self._token_digests]
-        if scheme.lower() != "bearer" or not any(known):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "send an API token of the platform: Authorization: Bearer TOKEN")
+        self._callers.admit(authorization)
 
     def check_version(self, version: str) -> None:
         """Raise Refusal for a version that is not served."""
@@ -211,11 +203,6 @@ class ModelServer:
         return answer.headers or self._headers
 
 
-def route_prefix(deployment: str) -> str:
-    """Name the path under which a deployment answers."""
-    return f"/v2/models/{deployment}"
-
-
 def build(model: ServedModel) -> ray_serve.Application:
     """Render a served model as a Serve application: the stable version, and beside it a candidate where there is one.
 
@@ -223,7 +210,8 @@ def build(model: ServedModel) -> ray_serve.Application:
     share, restarts a stable replica.
     """
     config = {"revision": model.revision, "split": model.split and model.split.model_dump(mode="json")}
-    stable = _deployment(DEPLOYMENT_NAME, ray_serve.ingress()(ModelServer), model, config)
+    server = llm.LanguageModelServer if model.spec.llm else ModelServer
+    stable = _deployment(DEPLOYMENT_NAME, ray_serve.ingress()(server), model, config)
     tried = model.candidate
     if tried is None:
         return stable.bind(_pinned(model, model.version))
@@ -245,14 +233,9 @@ def _pinned(model: ServedModel, version: int) -> ServedModel:
 def _deployment(name: str, server: Callable[..., Any], model: ServedModel, config: dict[str, Any]) -> Any:
     """Render one version as a Serve deployment."""
     spec = model.spec
-    actor_options: dict[str, object] = {
-        "num_cpus": spec.cpus_per_replica,
-        "num_gpus": spec.gpus_per_replica,
-        "label_selector": ON_NO_SPOT_NODE,
-    }
     deployment = ray_serve.deployment(
         name=name,
-        ray_actor_options=actor_options,
+        **_placement(spec),
         user_config={"token_digests": list(model.token_digests), **config},
         autoscaling_config=_autoscaling(model),
         # The default of 5 would make callers wait in the proxy where the autoscaler counts them late.
@@ -264,6 +247,20 @@ def _deployment(name: str, server: Callable[..., Any], model: ServedModel, confi
     )(server)
     # Serve restarts replicas when this changes; by default it is random, and every apply would restart them.
     return deployment.options(version=_code_version(model), _internal=True)
+
+
+def _placement(spec: DeploymentSpec) -> dict[str, Any]:
+    """Say what one replica holds, and where it may be: of a language model, with the workers of its engine."""
+    if spec.llm is None:
+        actor = {"num_cpus": spec.cpus_per_replica, "num_gpus": spec.gpus_per_replica}
+        return {"ray_actor_options": {**actor, "label_selector": ON_NO_SPOT_NODE}}
+    held = llm.bundles(spec)
+    return {
+        "ray_actor_options": {"num_cpus": spec.cpus_per_replica},
+        "placement_group_bundles": held,
+        "placement_group_strategy": llm.STRATEGY,
+        "placement_group_bundle_label_selector": [ON_NO_SPOT_NODE] * len(held),
+    }
 
 
 def _autoscaling(model: ServedModel) -> dict[str, object]:
@@ -284,6 +281,7 @@ def _autoscaling(model: ServedModel) -> dict[str, object]:
 
 def _code_version(model: ServedModel) -> str:
     """Name what a replica runs: all that it is built from, but not how many there are or who may ask."""
-    spec = model.spec.model_dump_json(include={"model", "graph", "batching", "request_timeout_seconds", "max_body_mib"})
+    built_from = {"model", "graph", "llm", "batching", "request_timeout_seconds", "max_body_mib"}
+    spec = model.spec.model_dump_json(include=built_from)
     parts = (installed_version("slipway"), model.deployment, spec, str(model.version), model.tracking_uri)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -11,6 +11,15 @@ from http import HTTPStatus
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+def lineage(deployment: str, version: str, revision: int) -> Headers:
+    """Give the headers of an answer that say who gave it."""
+    return (
+        (b"slipway-deployment", deployment.encode()),
+        (b"slipway-model-version", version.encode()),
+        (b"slipway-revision", str(revision).encode()),
+    )
+
+
 class Wire(StrEnum):
     """How a question is written, and so its answer."""
 

@@ -90,7 +90,7 @@ class HttpDoor:
             status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND
             raise Refusal(status, f"{status.phrase}: {method} {scope['path']}")
         if path != "/ready":
-            self._server.admit(_header(scope, b"authorization"))
+            self._server.admit(header(scope, b"authorization"))
         if version:
             self._server.check_version(version)
         return await route(scope, receive)
@@ -102,39 +102,43 @@ class HttpDoor:
         return Answer(HTTPStatus.OK, self._server.ready())
 
     async def _infer(self, scope: Scope, receive: Receive) -> Answer:
-        body = await self._body(receive)
-        length = _header(scope, _JSON_LENGTH)
+        body = await read_body(receive, self._server.max_body_bytes)
+        length = header(scope, _JSON_LENGTH)
         if length and not length.isdecimal():
             raise Refusal(HTTPStatus.BAD_REQUEST, f"the header {JSON_LENGTH_HEADER} must be a number; got {length!r}")
-        if encoding := _header(scope, b"content-encoding"):
+        if encoding := header(scope, b"content-encoding"):
             message = f"send the body as it is; got the content encoding {encoding}"
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
         headers = tuple(scope["headers"])
         return await self._server.answer(Question(Wire.REST, body, int(length) if length else None, headers))
 
-    async def _body(self, receive: Receive) -> bytes:
-        """Read the body; one that is too large is read to its end and let go, so that the refusal is heard."""
-        chunks: list[bytes] = []
-        length = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refusal(HTTPStatus.BAD_REQUEST, "the body broke off: send it again")
-            chunk = message.get("body", b"")
-            length += len(chunk)
-            if length <= self._server.max_body_bytes:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
-            if not message.get("more_body", False):
-                break
-        if length > self._server.max_body_bytes:
-            limit = self._server.max_body_bytes
-            raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {length} bytes; at most {limit} are taken"
-            )
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Read a body; one of more than `limit` bytes is read to its end and let go, so that the refusal is heard.
+
+    Raises:
+        Refusal: it is too large, or broke off.
+    """
+    chunks: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the body broke off: send it again")
+        chunk = message.get("body", b"")
+        length += len(chunk)
+        if length <= limit:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if not message.get("more_body", False):
+            break
+    if length > limit:
+        told = f"the body has {length} bytes; at most {limit} are taken"
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _header(scope: Scope, name: bytes) -> str:
+def header(scope: Scope, name: bytes) -> str:
+    """Give a request's header, empty where it is not there."""
     return next((value.decode("latin-1") for known, value in scope["headers"] if known == name), "")

@@ -73,14 +73,15 @@ def load_model(served: ServedModel) -> MlflowModel:
     """
     folder = tempfile.mkdtemp(prefix="slipway-model-")
     try:
-        return open_model(_fetch(served, folder), served, owned=folder)
+        return open_model(fetch(served, folder), served, owned=folder)
     except Exception as cause:
         shutil.rmtree(folder, ignore_errors=True)
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise ModelDoesNotLoad(f"{served.spec.model} version {served.version} does not load: {reason}") from cause
 
 
-def _fetch(served: ServedModel, folder: str) -> str:
+def fetch(served: ServedModel, folder: str) -> str:
+    """Download a version's files into a folder, and say where in it they are. Raises what MLflow raises."""
     import mlflow
 
     # Flavors read some things by the global URI; this process serves one model and nothing else.

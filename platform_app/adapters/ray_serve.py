@@ -26,9 +26,9 @@ from ray.serve.schema import (
 from platform_app.domain.rollout import Scores
 from platform_app.errors import PermanentError, TemporaryError
 from platform_app.ports import ServingObservation
-from platform_app.specs import Evaluation, ServedModel, SplitCounts
+from platform_app.specs import Evaluation, ServedModel, SplitCounts, route_prefix
 from serve.app import APPLICATION_PREFIX as _PREFIX
-from serve.app import ON_NO_SPOT_NODE, build, route_prefix
+from serve.app import ON_NO_SPOT_NODE, build
 from serve.evaluation import evaluate
 from serve.rollout import is_candidate
 from serve.tallies import ACTOR_NAME, ACTOR_NAMESPACE
@@ -55,7 +55,9 @@ class RayServing:
         self._settled.discard(model.deployment)
         self._applied_at[model.deployment] = time.monotonic()
         target = ray_serve.RunTarget(
-            target=build(model), name=_PREFIX + model.deployment, route_prefix=route_prefix(model.deployment)
+            target=build(model),
+            name=_PREFIX + model.deployment,
+            route_prefix=route_prefix(model.deployment, model.spec),
         )
         with _mapped():
             ray_serve.run_many(

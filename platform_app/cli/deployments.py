@@ -66,8 +66,14 @@ def deploy(
         print_json(deployment)
     else:
         _show(deployment)
-        console.print(f"Next: POST {platform.url}{deployment.url}/infer   (Open Inference Protocol v2)")
+        console.print(f"Next: {_way_in(platform.url, deployment)}")
     raise typer.Exit(1 if deployment.state is DeploymentState.FAILED else 0)
+
+
+def _way_in(url: str, deployment: DeploymentView) -> str:
+    if deployment.spec.llm:
+        return f"OpenAI(base_url={url + deployment.url + '/v1'!r}, api_key=…), with model={deployment.name!r}"
+    return f"POST {url}{deployment.url}/infer   (Open Inference Protocol v2)"
 
 
 @app.command()

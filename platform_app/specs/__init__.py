@@ -55,7 +55,15 @@ from platform_app.specs.rollout import (
     Strategy,
 )
 from platform_app.specs.search import Asha, Dimension, Fifo, Search
-from platform_app.specs.serving import BatchingSpec, DeploymentSpec, PromotionSpec, RollbackSpec, ServedModel
+from platform_app.specs.serving import (
+    BatchingSpec,
+    DeploymentSpec,
+    LanguageModelSpec,
+    PromotionSpec,
+    RollbackSpec,
+    ServedModel,
+    route_prefix,
+)
 from platform_app.specs.teams import Overuse, Quota, Role, TokenSpec
 
 __all__ = [
@@ -83,6 +91,7 @@ __all__ = [
     "Interruption",
     "JobSpec",
     "KubernetesTimes",
+    "LanguageModelSpec",
     "Market",
     "MarketPolicy",
     "ModelNode",
@@ -120,6 +129,7 @@ __all__ = [
     "job_spec_adapter",
     "load_catalog",
     "report_path",
+    "route_prefix",
     "run_dir",
     "walk",
 ]

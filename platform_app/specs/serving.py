@@ -1,12 +1,12 @@
 """What serves a model, and which version leads."""
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from platform_app.specs.base import Name, Spec
 from platform_app.specs.graph import OWN, Node, walk
-from platform_app.specs.rollout import Candidate, RolloutSpec, Split
+from platform_app.specs.rollout import Candidate, RolloutSpec, Split, Strategy
 
 
 class BatchingSpec(Spec):
@@ -16,6 +16,28 @@ class BatchingSpec(Spec):
     """Rows in one call; 1 for a model whose rows depend on each other. A larger request is a call of its own."""
     wait_ms: float = Field(ge=0, le=1000, default=0)
     """How long a batch that is not full waits for more, where the one before it had company."""
+
+
+_ENGINES_OWN = {
+    "model": "the registered model's version is served",
+    "served_model_name": "callers name the deployment",
+    "tensor_parallel_size": "set gpus_per_replica",
+    "pipeline_parallel_size": "set gpus_per_replica: a replica is on one node",
+}
+
+
+class LanguageModelSpec(Spec):
+    """A language model, served by `ray.serve.llm` behind OpenAI's routes at `/llm/{deployment}/v1`."""
+
+    engine_kwargs: dict[str, Any] = {}
+    """Arguments of vLLM's engine, by its own names, such as `max_model_len`."""
+
+    @field_validator("engine_kwargs")
+    @classmethod
+    def _leaves_what_the_deployment_says(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(given.keys() & _ENGINES_OWN.keys()):
+            raise ValueError(f"{taken[0]} is not given here: {_ENGINES_OWN[taken[0]]}")
+        return given
 
 
 class DeploymentSpec(Spec):
@@ -41,6 +63,21 @@ class DeploymentSpec(Spec):
     graph: Node | None = None
     """What comes before, after, beside or instead of the model; None: nothing (see `platform_app.specs.graph`)."""
 
+    llm: LanguageModelSpec | None = None
+    """Says that it is a language model, which `slipway[llm]` serves; `{}` is enough."""
+
+    @model_validator(mode="after")
+    def _is_a_language_model_alone(self) -> Self:
+        if self.llm is None:
+            return self
+        if self.graph is not None:
+            raise ValueError("graph: a language model has none: it is asked by OpenAI's routes, not by tensors")
+        if self.rollout.strategy is not Strategy.IMMEDIATE:
+            raise ValueError("rollout: a language model's is immediate: texts have no score to compare versions by")
+        if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
+            raise ValueError(f"gpus_per_replica: expected a part of one or whole ones; got {self.gpus_per_replica:g}")
+        return self
+
     @model_validator(mode="after")
     def _has_own_model(self) -> Self:
         if self.graph is not None and all(node != OWN for node in walk(self.graph)):
@@ -52,6 +89,11 @@ class DeploymentSpec(Spec):
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
+
+
+def route_prefix(deployment: str, spec: DeploymentSpec) -> str:
+    """Name the path below which a deployment answers."""
+    return f"/llm/{deployment}" if spec.llm else f"/v2/models/{deployment}"
 
 
 class RollbackSpec(Spec):
