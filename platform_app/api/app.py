@@ -14,6 +14,7 @@ from platform_app.api.services import Services, changes_need_a_member
 
 _JSON_LIMIT = 2**20
 """Bytes; a spec is a few thousand."""
+_SMALLER = "keep data out of what is uploaded, or have the operator raise SLIPWAY_PACKAGE_LIMIT_BYTES"
 
 _DESCRIPTION = """\
 Submit Ray Train jobs and Ray Tune sweeps, follow them, promote models and serve them.
@@ -57,7 +58,7 @@ def create_app(services: Services) -> FastAPI:
     # Each wraps those before it: what the failsafe says is an error too.
     uploads = (platform.PACKAGES_PATH, ray_jobs.PACKAGES_PATH)
     limits = dict.fromkeys(uploads, services.packages.limit_bytes)
-    app.add_middleware(BodyLimit, limit_bytes=_JSON_LIMIT, limits=limits)
+    app.add_middleware(BodyLimit, limit_bytes=_JSON_LIMIT, limits=limits, advice=_SMALLER)
     app.add_middleware(Audit, write=services.teams.audit)
     app.add_middleware(Authentication, authenticate=services.teams.authenticate)
     app.add_middleware(Failsafe)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from platform_app.api.problems import MEDIA_TYPE, of_error, problem
+from platform_app.api.problems import MEDIA_TYPE, TOO_LARGE, of_error, problem
 from platform_app.api.services import Note
 from platform_app.domain.team import NOBODY, Principal
 from platform_app.errors import SlipwayError
@@ -166,29 +166,32 @@ async def _refuse(error: SlipwayError, scope: Scope, receive: Receive, send: Sen
 class BodyLimit:
     """Refuses a body that is too large as soon as that is known, whatever its headers claim."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, limits: dict[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, limits: dict[str, int], advice: str) -> None:
         """Wrap an app.
 
         Args:
             app: what to protect.
             limit_bytes: the limit of every route that has none of its own.
             limits: limits in bytes of all paths that begin so.
+            advice: what to do where such a limit of its own is too small.
         """
         self._app = app
         self._limit = limit_bytes
         self._limits = limits
+        self._advice = advice
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        own = (limit for beginning, limit in self._limits.items() if _path(scope).startswith(beginning))
-        limit = next(own, self._limit)
+        own = next((limit for beginning, limit in self._limits.items() if _path(scope).startswith(beginning)), None)
+        limit = self._limit if own is None else own
         detail = f"the body is larger than the {limit} bytes that this route takes"
+        detail += f": {self._advice}" if own is not None else ""
         claimed = Headers(scope=scope).get("content-length", "")
         if claimed.isdigit() and int(claimed) > limit:
-            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)(scope, receive, send)
+            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE, detail)(scope, receive, send)
             return
         received = 0
 

@@ -27,6 +27,8 @@ from platform_app.errors import (
 _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+TOO_LARGE = "too-large"
+"""The code of 413, whoever finds it out: its phrase is not the same in all versions of Python."""
 
 STATUS: Mapping[type[SlipwayError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -134,7 +136,8 @@ def install(app: FastAPI) -> None:
             detail = f"{request.url.path} does not take {request.method}; it takes {allowed}"
         else:
             detail = str(error.detail)
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        is_too_large = error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        code = TOO_LARGE if is_too_large else HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
         return problem(error.status_code, code, detail, headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)

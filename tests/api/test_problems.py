@@ -105,7 +105,7 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(api, hone
     answer = api.post(
         "/v1/jobs", content=body if honest else iter([body]), headers={"Content-Type": "application/json"}
     )
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
     field_errors(answer)
 
 
