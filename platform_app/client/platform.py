@@ -7,32 +7,26 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import yaml
 
-from platform_app.client.connection import Connection
 from platform_app.client.functions import carried
 from platform_app.client.packaging import git_commit, packed
 from platform_app.client.progress import live
 from platform_app.client.results import Table, Trials
-from platform_app.display import View
+from platform_app.client.teams import TeamCalls
 from platform_app.domain.deployment import DeploymentState
 from platform_app.domain.job import JobState
 from platform_app.errors import FieldProblem, InvalidRequest, TemporaryError
 from platform_app.plans import ExplanationView, PlanView
 from platform_app.serving_views import DeploymentView, LineageView, RevisionView
-from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, Quota, RollbackSpec, Spec, TokenSpec
+from platform_app.specs import AnyJobSpec, DeploymentSpec, PromotionSpec, RollbackSpec, Spec
 from platform_app.views import (
-    AuditView,
     ClusterView,
     EventView,
     JobView,
     ModelVersionView,
     ModelView,
-    NewTokenView,
     Page,
-    TeamView,
-    TokenView,
     TrialView,
 )
 
@@ -43,22 +37,10 @@ _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
-V = TypeVar("V", bound=View)
 
 
-class Platform:
+class Platform(TeamCalls):
     """A Slipway platform. Methods raise `ApiError` where the platform refuses and `TemporaryError` where it is away."""
-
-    def __init__(
-        self, url: str | None = None, token: str | None = None, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        """Connect; without arguments to `SLIPWAY_URL` with `SLIPWAY_TOKEN`, else to the platform on this machine."""
-        self._connection = Connection(url, token, transport)
-
-    @property
-    def url(self) -> str:
-        """Where the platform is."""
-        return self._connection.url
 
     # Jobs
 
@@ -312,40 +294,6 @@ class Platform:
     def cluster(self) -> ClusterView:
         """Count the workers of every worker group."""
         return ClusterView.model_validate(self._json("GET", "/v1/cluster"))
-
-    # Teams
-
-    def teams(self) -> tuple[TeamView, ...]:
-        """List one's team, or all of them for an admin."""
-        return tuple(TeamView.model_validate(one) for one in self._json("GET", "/v1/teams"))
-
-    def put_team(self, name: str, quota: Quota) -> TeamView:
-        """Make a team, or replace its quota."""
-        return TeamView.model_validate(self._json("PUT", f"/v1/teams/{name}", json=quota.model_dump(mode="json")))
-
-    def tokens(self) -> tuple[TokenView, ...]:
-        """List what is known of one's team's tokens, or of all for an admin."""
-        return tuple(TokenView.model_validate(one) for one in self._json("GET", "/v1/tokens"))
-
-    def add_token(self, spec: TokenSpec) -> NewTokenView:
-        """Make a token; the answer is the only place where it is told."""
-        body = spec.model_dump(mode="json")
-        return NewTokenView.model_validate(self._json("POST", "/v1/tokens", repeatable=False, json=body))
-
-    def revoke_token(self, token_id: str) -> TokenView:
-        """Let nobody in by a token any more."""
-        return TokenView.model_validate(self._json("DELETE", f"/v1/tokens/{token_id}"))
-
-    def audit(self, limit: int = 50, cursor: str | None = None) -> Page[AuditView]:
-        """Read a page of the audit log, newest first."""
-        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
-        return Page[AuditView].model_validate(self._json("GET", "/v1/audit", params=params))
-
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return self._connection.send(method, path, **options).json()
-
-    def _table(self, kind: type[V], path: str) -> Table[V]:
-        return Table(kind.model_validate(one) for one in self._json("GET", path))
 
     def _with_package(self, spec: SpecLike, working_dir: Path | str | None) -> dict[str, Any]:
         sent = carried(_fields(spec), has_working_dir=working_dir is not None)
