@@ -4,7 +4,7 @@ import os
 
 import ray
 
-from platform_app.specs import MarketPolicy, SweepSpec, TrainSpec, WorkerResources
+from platform_app.specs import ON_NO_GPU_NODE, MarketPolicy, SweepSpec, TrainSpec, WorkerResources
 
 
 def connect(spec: TrainSpec | SweepSpec) -> TrainSpec | SweepSpec:
@@ -38,7 +38,7 @@ def bundle(resources: WorkerResources) -> dict[str, float]:
 
 
 def labels(resources: WorkerResources) -> dict[str, str]:
-    """Give the labels of nodes that will do, as the spec pins them; empty when any node will."""
+    """Give the label selector of nodes that will do; empty when any node will."""
     market = {} if resources.market is MarketPolicy.PREFER_SPOT else {"ray.io/market-type": resources.market.value}
     accelerator = {"ray.io/accelerator-type": resources.accelerator_type} if resources.accelerator_type else {}
-    return market | accelerator
+    return market | accelerator | ({} if resources.gpus_per_worker else ON_NO_GPU_NODE)

@@ -19,7 +19,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from platform_app.specs import DeploymentSpec, ServedModel, Split
+from platform_app.specs import ON_NO_GPU_NODE, DeploymentSpec, ServedModel, Split
 from serve import grpc_wire, llm, rest, rows
 from serve.batching import Batcher
 from serve.callers import Callers
@@ -37,8 +37,6 @@ _log = logging.getLogger("ray.serve")
 
 DEPLOYMENT_NAME = "model"
 """Of the application's Serve deployment that has the doors: the stable version."""
-ON_NO_SPOT_NODE = {"ray.io/market-type": "!spot"}
-"""Where serving runs, which is not moved for training. A Ray without such labels fits too."""
 
 APPLICATION_PREFIX = "model-"
 """Of the names of deployments' applications; no other application has it."""
@@ -249,17 +247,22 @@ def _deployment(name: str, server: Callable[..., Any], model: ServedModel, confi
     return deployment.options(version=_code_version(model), _internal=True)
 
 
+def nodes(spec: DeploymentSpec) -> dict[str, str]:
+    """Give the label selector of nodes that a replica may be on: on spot it would have to move for training."""
+    return {"ray.io/market-type": "!spot"} | ({} if spec.gpus_per_replica else ON_NO_GPU_NODE)
+
+
 def _placement(spec: DeploymentSpec) -> dict[str, Any]:
     """Say what one replica holds, and where it may be: of a language model, with the workers of its engine."""
     if spec.llm is None:
         actor = {"num_cpus": spec.cpus_per_replica, "num_gpus": spec.gpus_per_replica}
-        return {"ray_actor_options": {**actor, "label_selector": ON_NO_SPOT_NODE}}
+        return {"ray_actor_options": {**actor, "label_selector": nodes(spec)}}
     held = llm.bundles(spec)
     return {
         "ray_actor_options": {"num_cpus": spec.cpus_per_replica},
         "placement_group_bundles": held,
         "placement_group_strategy": llm.STRATEGY,
-        "placement_group_bundle_label_selector": [ON_NO_SPOT_NODE] * len(held),
+        "placement_group_bundle_label_selector": [nodes(spec)] * len(held),
     }
 
 

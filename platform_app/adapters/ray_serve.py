@@ -28,7 +28,7 @@ from platform_app.errors import PermanentError, TemporaryError
 from platform_app.ports import ServingObservation
 from platform_app.specs import Evaluation, ServedModel, SplitCounts, route_prefix
 from serve.app import APPLICATION_PREFIX as _PREFIX
-from serve.app import ON_NO_SPOT_NODE, build
+from serve.app import build, nodes
 from serve.evaluation import evaluate
 from serve.rollout import is_candidate
 from serve.tallies import ACTOR_NAME, ACTOR_NAMESPACE
@@ -118,7 +118,7 @@ def _examination(model: ServedModel, version: int, evaluation: Evaluation) -> ra
     options = {
         "num_cpus": model.spec.cpus_per_replica,
         "num_gpus": model.spec.gpus_per_replica,
-        "label_selector": ON_NO_SPOT_NODE,
+        "label_selector": nodes(model.spec),
         "max_retries": 2,
     }
     candidate = model.model_copy(update={"version": version})

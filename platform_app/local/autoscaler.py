@@ -63,16 +63,14 @@ def _node_type(group: WorkerGroup) -> dict[str, Any]:
         "memory": int(group.memory_gib * 2**30),
         "object_store_memory": OBJECT_STORE_BYTES,
     }
-    labels = {"ray.io/market-type": str(group.market), "ray.io/node-group": group.name}
     if group.gpus:
         resources["GPU"] = group.gpus
     if group.accelerator_type:
         # What Ray finds out by itself on a machine that has the accelerator.
         resources[f"accelerator_type:{group.accelerator_type}"] = 1
-        labels["ray.io/accelerator-type"] = group.accelerator_type
     return {
         "resources": resources,
-        "labels": labels,
+        "labels": group.ray_labels,
         "node_config": {},
         "min_workers": group.min_workers,
         "max_workers": group.max_workers,

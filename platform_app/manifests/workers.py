@@ -64,7 +64,7 @@ def worker_group(group: WorkerGroup, catalog: Catalog, environment: str) -> dict
         "maxReplicas": group.max_workers,
         "priority": group.priority,
         "idleTimeoutSeconds": catalog.kubernetes.idle_timeout_seconds,
-        "labels": _ray_labels(group),
+        "labels": group.ray_labels,
         # Said in Ray's words too: the autoscaler knows a resource as a GPU only when its name ends in `gpu`, so
         # groups of shared GPUs and of MIG slices would stay at zero (`ray/autoscaler/_private/kuberay`).
         "resources": _ray_resources(group),
@@ -74,11 +74,6 @@ def worker_group(group: WorkerGroup, catalog: Catalog, environment: str) -> dict
             "spec": _pod(group, catalog, environment),
         },
     }
-
-
-def _ray_labels(group: WorkerGroup) -> dict[str, str]:
-    accelerator = {"ray.io/accelerator-type": group.accelerator_type} if group.accelerator_type else {}
-    return {"ray.io/market-type": str(group.market), "ray.io/node-group": group.name, **accelerator}
 
 
 def _ray_resources(group: WorkerGroup) -> dict[str, str]:

@@ -5,7 +5,16 @@ the serving application's builder. They import nothing of ours, and `jobs/` and 
 """
 
 from platform_app.specs.base import Name, Spec, digest
-from platform_app.specs.catalog import Catalog, KubernetesTimes, Market, TeamNamespace, Tier, WorkerGroup, load_catalog
+from platform_app.specs.catalog import (
+    ON_NO_GPU_NODE,
+    Catalog,
+    KubernetesTimes,
+    Market,
+    TeamNamespace,
+    Tier,
+    WorkerGroup,
+    load_catalog,
+)
 from platform_app.specs.graph import (
     EnsembleNode,
     FunctionNode,
@@ -68,6 +77,7 @@ from platform_app.specs.teams import Overuse, Quota, Role, TokenSpec
 
 __all__ = [
     "NUM_BINS",
+    "ON_NO_GPU_NODE",
     "AnyJobSpec",
     "ArmCounts",
     "Asha",

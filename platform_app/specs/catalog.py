@@ -14,6 +14,12 @@ from pydantic import Field, model_validator
 
 from platform_app.specs.base import Name, Spec
 
+_HAS_GPUS = "slipway.io/gpus"
+"""Ray label of workers that have GPUs."""
+ON_NO_GPU_NODE = {_HAS_GPUS: "!true"}
+"""Label selector of what needs no GPU: GPU workers are too dear for it, and it must not wait for any that do not come,
+which the autoscaler would pack it onto. Nodes without such labels fit too."""
+
 
 class Market(StrEnum):
     """How a worker is bought; the value of Ray's label `ray.io/market-type`."""
@@ -53,6 +59,13 @@ class WorkerGroup(Spec):
         if self.gpu_resource.endswith(".shared") and self.gpus > 1:
             raise ValueError(f"a worker can have one share of a time-sliced GPU ({self.gpu_resource}); got {self.gpus}")
         return self
+
+    @property
+    def ray_labels(self) -> dict[str, str]:
+        """The labels of its Ray nodes."""
+        accelerator = {"ray.io/accelerator-type": self.accelerator_type} if self.accelerator_type else {}
+        gpus = {_HAS_GPUS: "true"} if self.gpus else {}
+        return {"ray.io/market-type": str(self.market), "ray.io/node-group": self.name, **accelerator, **gpus}
 
 
 class Tier(Spec):

@@ -22,6 +22,10 @@ def module(name, file):
     return made
 
 
+def test_what_needs_no_gpu_keeps_off_workers_that_have_some():
+    assert labels(WorkerResources(gpus_per_worker=0)) == {"slipway.io/gpus": "!true"}
+
+
 def test_only_what_the_spec_pins_becomes_a_label():
     assert labels(WorkerResources()) == {}
     assert labels(WorkerResources(market="spot")) == {"ray.io/market-type": "spot"}

@@ -87,6 +87,7 @@ def test_a_spot_gpu_worker_looks_like_this():
             "ray.io/market-type": "spot",
             "ray.io/node-group": "gpu-spot",
             "ray.io/accelerator-type": "A10G",
+            "slipway.io/gpus": "true",
         },
         "node_config": {},
         "min_workers": 0,

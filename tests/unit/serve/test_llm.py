@@ -71,7 +71,8 @@ def test_a_replica_holds_a_bundle_for_each_gpu_and_sits_in_the_first(gpus, held)
     config = build(given)._bound_deployment._replica_config
     assert config.placement_group_bundles == held
     assert config.placement_group_strategy == "STRICT_PACK"
-    assert config.placement_group_bundle_label_selector == [{"ray.io/market-type": "!spot"}] * len(held)
+    off = {"ray.io/market-type": "!spot"} | ({} if gpus else {"slipway.io/gpus": "!true"})
+    assert config.placement_group_bundle_label_selector == [off] * len(held)
     assert config.ray_actor_options["num_cpus"] == 4
     assert not config.ray_actor_options.get("num_gpus")
 

@@ -168,8 +168,11 @@ def test_a_deployment_that_scales_to_zero_starts_once_to_prove_its_version():
     assert _options()._deployment_config.autoscaling_config.initial_replicas is None
 
 
-def test_serving_keeps_off_spot_workers():
-    assert _options().ray_actor_options["label_selector"] == {"ray.io/market-type": "!spot"}
+def test_serving_keeps_off_spot_workers_and_without_a_gpu_off_those_that_have_some():
+    off = {"ray.io/market-type": "!spot"}
+    assert _options().ray_actor_options["label_selector"] == off | {"slipway.io/gpus": "!true"}
+    on_gpus = _options(spec=DeploymentSpec(model="mlp", gpus_per_replica=1))
+    assert on_gpus.ray_actor_options["label_selector"] == off
 
 
 def test_the_builder_gives_a_serve_application():
