@@ -1,5 +1,6 @@
 """The peer: PyTorch's own DDP loop, as its tutorial has it. `torchrun --nproc-per-node 2 plain_ddp.py STEPS`."""
 
+import os
 import sys
 import time
 
@@ -30,5 +31,7 @@ for step, (features, labels) in enumerate(loader, start=1):
         began = time.monotonic()
 if dist.get_rank() == 0:
     print(f"STEPS_PER_SECOND {(steps - WARM_UP) / (time.monotonic() - began):.3f}")  # noqa: T201
-dist.barrier()  # a rank that leaves while another still talks to it is aborted by Gloo at times
-dist.destroy_process_group()
+dist.barrier()
+sys.stdout.flush()
+# All is measured. Gloo aborts a rank at times while it is taken down, and torchrun would call the whole run failed.
+os._exit(0)
