@@ -10,7 +10,7 @@ is served by `serve.llm` instead, as an application of the same kind.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from importlib.metadata import version as installed_version
@@ -21,17 +21,17 @@ from ray import serve as ray_serve
 
 from platform_app.specs import ON_NO_GPU_NODE, DeploymentSpec, ServedModel, Split
 from serve import grpc_wire, llm, rest, rows
-from serve.batching import Batcher
 from serve.callers import Callers
 from serve.exchange import Answer, Headers, Question, Refusal, Wire, lineage
 from serve.graph import load_served
 from serve.http import HttpDoor
 from serve.model import LoadedModel
-from serve.protocol import InferenceRequest, ProtocolError, check, check_outputs
+from serve.multiplexed import Cached, Multiplexed, by_ray
+from serve.protocol import InferenceRequest, ModelMetadata, ProtocolError, check, check_outputs
+from serve.resident import Resident
 from serve.rollout import Splitter, candidate_deployment
 from serve.tallies import reporter
-from serve.trial import candidate_asker, require_fit, score_of
-from serve.warm_up import by_rows, warm_up
+from serve.trial import candidate_asker, score_of
 
 _log = logging.getLogger("ray.serve")
 
@@ -43,7 +43,7 @@ APPLICATION_PREFIX = "model-"
 
 
 class ModelServer:
-    """One replica: a loaded model, asked through `answer` by every door.
+    """One replica: a loaded model, and others that are loaded when asked for, all through `answer` by every door.
 
     Calls of the model run one after the other, so that models need not be thread-safe and torch's threads are not
     oversubscribed; requests that wait share a call. More at once is what replicas are for.
@@ -54,26 +54,24 @@ class ModelServer:
         served: ServedModel,
         load: Callable[[ServedModel], LoadedModel] = load_served,
         _candidate: object = None,  # binds the candidate into the application; its handle is got when there is a split
+        cached: Cached = by_ray,
     ) -> None:
         self._deployment = served.deployment
-        self._version = str(served.version)
+        self._revision = served.revision
         self._headers: Headers = ()
         self._callers = Callers()
         self._timeout = served.spec.request_timeout_seconds
         self.max_body_bytes = int(served.spec.max_body_mib * 2**20)
         # A version that does not load, or fails on its own example, fails here: Serve never sends it a request.
-        self._model = load(served)
-        if served.champion is not None:
-            require_fit(served, self._model.metadata)
-        seconds = warm_up(self._model, served.spec.batching)
-        self._batcher = Batcher(self._model.predict, served.spec.batching, by_rows(self._model.metadata), seconds)
+        self._own = Resident(served, load)
+        self._others = Multiplexed(served, load, cached)
         self._splitter = Splitter(candidate_asker, reporter(self._deployment))
 
     def __del__(self) -> None:
         """Serve calls it when the replica stops, after the last answer."""
-        if hasattr(self, "_batcher"):
-            self._batcher.close()
-            self._model.close()
+        if hasattr(self, "_others"):
+            self._own.close()
+            self._others.close()
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take what may change while it answers; Serve calls it at the start and then.
@@ -83,7 +81,8 @@ class ModelServer:
                 candidate, if any.
         """
         self._callers = Callers(user_config["token_digests"])
-        self._headers = lineage(self._deployment, self._version, user_config["revision"])
+        self._revision = user_config["revision"]
+        self._headers = lineage(self._deployment, self._own.version, self._revision)
         split = user_config["split"]
         self._splitter.reconfigure(Split.model_validate(split) if split else None)
 
@@ -93,23 +92,31 @@ class ModelServer:
 
     async def answer(self, question: Question) -> Answer:
         """Answer a question that was let in, by the version whose it is: what every door calls."""
-        if self._splitter.is_active:
+        if self._splitter.is_active and not question.model_id:
             return await self._splitter.answer(question, self.answer_counted)
         return await self.answer_here(question)
 
     async def answer_here(self, question: Question, scores: list[float | None] | None = None) -> Answer:
         """Answer by this replica's own version; where `scores` are wanted, the prediction's score is added to them."""
+        return await self._answered(question.model_id, lambda asked: self._predict(question, asked, scores))
+
+    async def _answered(self, name: str, ask: Callable[[Resident], Awaitable[tuple[bytes, int | None]]]) -> Answer:
+        """Answer by the deployment's own model, or by the other that is named, with the headers that say which."""
+        signed = self._headers
         try:
             async with asyncio.timeout(self._timeout):
-                body, json_length = await self._predict(question, scores)
-            return Answer(HTTPStatus.OK, body, json_length, headers=self._headers)
+                asked = await self._others.get(name) if name else self._own
+                if name:
+                    signed = lineage(self._deployment, asked.version, self._revision, name)
+                body, json_length = await ask(asked)
+            return Answer(HTTPStatus.OK, body, json_length, headers=signed)
         except Refusal as refusal:
-            return Answer(refusal.status, error=str(refusal), headers=self._headers)
+            return Answer(refusal.status, error=str(refusal), headers=signed)
         except ProtocolError as error:
-            return Answer(HTTPStatus.BAD_REQUEST, error=str(error), headers=self._headers)
+            return Answer(HTTPStatus.BAD_REQUEST, error=str(error), headers=signed)
         except TimeoutError:
             message = f"the model took longer than {self._timeout:g} s"
-            return Answer(HTTPStatus.GATEWAY_TIMEOUT, error=message, headers=self._headers)
+            return Answer(HTTPStatus.GATEWAY_TIMEOUT, error=message, headers=signed)
 
     async def answer_counted(self, question: Question) -> Answer:
         """Answer by this replica's own version, with what a rollout compares: what a splitter calls, here or afar."""
@@ -118,36 +125,29 @@ class ModelServer:
         answer = await self.answer_here(question, scores)
         return replace(answer, seconds=perf_counter() - started, score=scores[0] if scores else None)
 
-    async def _predict(self, question: Question, scores: list[float | None] | None) -> tuple[bytes, int | None]:
-        metadata = self._model.metadata
-        request = self._decode(question)
+    async def _predict(
+        self, question: Question, asked: Resident, scores: list[float | None] | None
+    ) -> tuple[bytes, int | None]:
+        metadata = asked.metadata
+        request = _decode(question, metadata)
         check(request.inputs, metadata.inputs)
         if metadata.outputs:
             check_outputs(request.outputs, [output.name for output in metadata.outputs])
         try:
-            outputs = await self._batcher.predict(request.inputs)
+            outputs = await asked.predict(request.inputs)
             if scores is not None:
                 scores.append(score_of(outputs))
             match question.wire:
                 case Wire.REST:
-                    return rest.encode(request, self._deployment, self._version, outputs)
+                    return rest.encode(request, self._deployment, asked.version, outputs)
                 case Wire.GRPC:
-                    return grpc_wire.encode(request, self._deployment, self._version, outputs), None
+                    return grpc_wire.encode(request, self._deployment, asked.version, outputs), None
                 case Wire.ROWS:
-                    return rows.encode(outputs, self._deployment, self._version), None
+                    return rows.encode(outputs, self._deployment, asked.version), None
         except Exception as error:
-            _log.exception("%s version %s failed to predict", self._deployment, self._version)
+            _log.exception("%s: %s version %s failed to predict", self._deployment, asked.name, asked.version)
             message = f"the model failed: {type(error).__name__}: {error}"
             raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, message) from error
-
-    def _decode(self, question: Question) -> InferenceRequest:
-        match question.wire:
-            case Wire.REST:
-                return rest.decode(question.body, question.json_length)
-            case Wire.GRPC:
-                return grpc_wire.decode(question.body)
-            case Wire.ROWS:
-                return rows.decode(question.body, self._model.metadata.inputs)
 
     async def ask(self, question: Question, version: str = "") -> Answer:
         """Answer a question that no door has let in yet, by its token: what the gRPC door calls.
@@ -156,24 +156,29 @@ class ModelServer:
             question: its headers have the token.
             version: the version that is asked for; empty: the one that is served.
         """
-        if refused := self._refused(question.header(b"authorization"), version):
+        if refused := self._refused(question, version):
             return refused
         if len(question.body) > self.max_body_bytes:
             message = f"the body has {len(question.body)} bytes; at most {self.max_body_bytes} are taken"
             return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error=message)
         return await self.answer(question)
 
-    async def describe(self, authorization: str, version: str = "") -> Answer:
+    async def describe(self, question: Question, version: str = "") -> Answer:
         """Describe the model as a serialized `ModelMetadataResponse`, to whom the token lets in."""
-        refused = self._refused(authorization, version)
-        body = grpc_wire.model_metadata(self._model.metadata)
-        return refused or Answer(HTTPStatus.OK, body, headers=self._headers)
+        refused = self._refused(question, version)
+        return refused or await self._described(question.model_id, grpc_wire.model_metadata)
 
-    def _refused(self, authorization: str, version: str) -> Answer | None:
+    async def _described(self, name: str, write: Callable[[ModelMetadata], bytes]) -> Answer:
+        async def told(asked: Resident) -> tuple[bytes, None]:
+            return write(asked.metadata), None
+
+        return await self._answered(name, told)
+
+    def _refused(self, question: Question, version: str) -> Answer | None:
         try:
-            self.admit(authorization)
+            self.admit(question.header(b"authorization"))
             if version:
-                self.check_version(version)
+                self.check_version(version, question.model_id)
         except Refusal as refusal:
             return Answer(refusal.status, error=str(refusal))
         return None
@@ -182,23 +187,36 @@ class ModelServer:
         """Raise Refusal for a caller without a known token."""
         self._callers.admit(authorization)
 
-    def check_version(self, version: str) -> None:
-        """Raise Refusal for a version that is not served."""
-        if version != self._version:
-            message = f"{self._deployment} serves version {self._version}; got version {version}"
+    def check_version(self, version: str, name: str) -> None:
+        """Raise Refusal for a version that is not served, of the model of that name; empty: of the deployment's own."""
+        served = self._others.version(name) if name else self._own.version
+        if version != served:
+            message = f"{self._deployment} serves version {served}{name and f' of {name}'}; got version {version}"
             raise Refusal(HTTPStatus.NOT_FOUND, message)
 
-    def metadata(self) -> bytes:
-        """Describe the model, as JSON."""
-        return self._model.metadata.model_dump_json().encode()
+    async def metadata(self, name: str) -> Answer:
+        """Describe a model, as JSON."""
+        return await self._described(name, lambda metadata: metadata.model_dump_json().encode())
 
-    def ready(self) -> bytes:
-        """Say that the model answers, as JSON."""
+    def ready(self, name: str) -> bytes:
+        """Say that a model answers, as JSON; one that is not in memory yet does, a little later."""
+        if name:
+            self._others.version(name)
         return rest.write_json({"name": self._deployment, "ready": True}, ())
 
     def signed(self, answer: Answer) -> Headers:
         """Give the headers that say who answered: of a version's answer, that version's."""
         return answer.headers or self._headers
+
+
+def _decode(question: Question, metadata: ModelMetadata) -> InferenceRequest:
+    match question.wire:
+        case Wire.REST:
+            return rest.decode(question.body, question.json_length)
+        case Wire.GRPC:
+            return grpc_wire.decode(question.body)
+        case Wire.ROWS:
+            return rows.decode(question.body, metadata.inputs)
 
 
 def build(model: ServedModel) -> ray_serve.Application:
@@ -284,7 +302,7 @@ def _autoscaling(model: ServedModel) -> dict[str, object]:
 
 def _code_version(model: ServedModel) -> str:
     """Name what a replica runs: all that it is built from, but not how many there are or who may ask."""
-    built_from = {"model", "graph", "llm", "batching", "request_timeout_seconds", "max_body_mib"}
+    built_from = {"model", "graph", "multiplexed", "llm", "batching", "request_timeout_seconds", "max_body_mib"}
     spec = model.spec.model_dump_json(include=built_from)
     parts = (installed_version("slipway"), model.deployment, spec, str(model.version), model.tracking_uri)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

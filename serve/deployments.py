@@ -21,22 +21,24 @@ class Models:
 
     async def ask(self, deployment: str, version: str, question: Question) -> Answer:
         """Have a deployment answer whom the token lets in."""
-        return await self._asked(deployment, lambda handle: handle.ask.remote(question, version))
+        return await self._asked(deployment, question, lambda handle: handle.ask.remote(question, version))
 
     async def answer(self, deployment: str, question: Question) -> Answer:
         """Have a deployment answer whoever was let in already."""
-        return await self._asked(deployment, lambda handle: handle.answer.remote(question))
+        return await self._asked(deployment, question, lambda handle: handle.answer.remote(question))
 
-    async def describe(self, deployment: str, version: str, authorization: str) -> Answer:
+    async def describe(self, deployment: str, version: str, question: Question) -> Answer:
         """Have a deployment describe itself, as `ModelMetadataResponse`."""
-        return await self._asked(deployment, lambda handle: handle.describe.remote(authorization, version))
+        return await self._asked(deployment, question, lambda handle: handle.describe.remote(question, version))
 
     async def is_ready(self, deployment: str) -> bool:
         """Say whether a deployment answers; one that is scaled to zero does, and is not woken by this."""
         found = (await asyncio.to_thread(ray_serve.status)).applications.get(APPLICATION_PREFIX + deployment)
         return found is not None and found.status == ApplicationStatus.RUNNING
 
-    async def _asked(self, deployment: str, ask: Callable[[DeploymentHandle], Awaitable[Answer]]) -> Answer:
+    async def _asked(
+        self, deployment: str, question: Question, ask: Callable[[DeploymentHandle], Awaitable[Answer]]
+    ) -> Answer:
         if deployment not in self._handles:
             try:
                 # It asks Serve's controller, and waits.
@@ -44,8 +46,11 @@ class Models:
             except RayServeException:
                 return Answer(HTTPStatus.NOT_FOUND, error=f"there is no deployment {deployment!r}")
             self._handles[deployment] = found
+        handle = self._handles[deployment]
         try:
-            return await ask(self._handles[deployment])
+            # By the name of a model Serve finds a replica that has it in memory.
+            name = question.model_id
+            return await ask(handle.options(multiplexed_model_id=name) if name else handle)
         except Exception as error:
             # A handle of an application that was deleted, and maybe made anew, is of no use.
             self._handles.pop(deployment, None)

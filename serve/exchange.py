@@ -4,6 +4,7 @@ This is what passes between the doors (HTTP, gRPC, a handle of another replica) 
 which version answers need not read tensors.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -11,13 +12,24 @@ from http import HTTPStatus
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-def lineage(deployment: str, version: str, revision: int) -> Headers:
-    """Give the headers of an answer that say who gave it."""
+def lineage(deployment: str, version: str, revision: int, model: str = "") -> Headers:
+    """Give the headers of an answer that say who gave it; `model` where it is not the deployment's own."""
     return (
         (b"slipway-deployment", deployment.encode()),
+        *(((b"slipway-model", model.encode()),) if model else ()),
         (b"slipway-model-version", version.encode()),
         (b"slipway-revision", str(revision).encode()),
     )
+
+
+MODEL_ID_HEADER = "serve_multiplexed_model_id"
+"""Ray Serve's, of which of a deployment's models a request is for; proxies prefer hyphens, which do as well."""
+_MODEL_ID = frozenset({MODEL_ID_HEADER.encode(), MODEL_ID_HEADER.replace("_", "-").encode()})
+
+
+def model_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Give the name of the multiplexed model that a request is for, empty where it is for the deployment's own."""
+    return next((value.decode("latin-1") for name, value in headers if name in _MODEL_ID), "")
 
 
 class Wire(StrEnum):
@@ -45,6 +57,11 @@ class Question:
     def header(self, name: bytes) -> str:
         """Give a header's value, empty where it is not there."""
         return next((value.decode("latin-1") for known, value in self.headers if known == name), "")
+
+    @property
+    def model_id(self) -> str:
+        """Name the multiplexed model that it is for, empty where it is for the deployment's own."""
+        return model_id(self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,7 @@ class GraphModel:
         if not isinstance(node, ModelNode):
             return self._own
         if node not in self._others:
-            spec = self._served.spec.model_copy(update={"model": node.model, "graph": None})
-            self._others[node] = self._load(self._served.model_copy(update={"spec": spec, "version": node.version}))
+            self._others[node] = self._load(self._served.other(node))
             self._models.append(self._others[node])
         return self._others[node]
 

@@ -75,7 +75,7 @@ class InferenceService(grpc.GenericRpcHandler):
     async def _model_metadata(self, request: bytes, context: Any) -> bytes:
         asked = await _read(message("ModelMetadataRequest"), request, context)
         question = Question(Wire.GRPC, b"", headers=_metadata(context))
-        answer = await self._models.describe(asked.name, asked.version, question.header(b"authorization"))
+        answer = await self._models.describe(asked.name, asked.version, question)
         return await _given(answer, context)
 
     async def _model_infer(self, request: bytes, context: Any) -> bytes:

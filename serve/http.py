@@ -1,5 +1,7 @@
 """The protocol's REST routes of one model, as a plain ASGI application: no framework on the way to the model.
 
+Of a deployment that has several models, the header `serve_multiplexed_model_id` says which of them is asked.
+
 GET  /v2/models/{deployment}[/versions/{version}]            what the model takes and gives
 GET  /v2/models/{deployment}[/versions/{version}]/ready      open to all, as load balancers and probes expect
 POST /v2/models/{deployment}[/versions/{version}]/infer
@@ -11,7 +13,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from serve.exchange import Answer, Question, Refusal, Wire
+from serve.exchange import Answer, Question, Refusal, Wire, model_id
 from serve.rest import JSON_LENGTH_HEADER, error_body
 
 _JSON_LENGTH = JSON_LENGTH_HEADER.encode()
@@ -26,16 +28,16 @@ class Server(Protocol):
         """Raise Refusal for a caller without a known token."""
         ...
 
-    def check_version(self, version: str) -> None:
-        """Raise Refusal for a version that is not served."""
+    def check_version(self, version: str, name: str) -> None:
+        """Raise Refusal for a version that is not served, of the model of that name; empty: of the deployment's own."""
         ...
 
-    def metadata(self) -> bytes:
-        """Describe the model, as JSON."""
+    async def metadata(self, name: str) -> Answer:
+        """Describe a model, as JSON."""
         ...
 
-    def ready(self) -> bytes:
-        """Say that the model answers, as JSON."""
+    def ready(self, name: str) -> bytes:
+        """Say that a model answers, as JSON."""
         ...
 
     def signed(self, answer: Answer) -> Sequence[tuple[bytes, bytes]]:
@@ -92,14 +94,14 @@ class HttpDoor:
         if path != "/ready":
             self._server.admit(header(scope, b"authorization"))
         if version:
-            self._server.check_version(version)
+            self._server.check_version(version, model_id(scope["headers"]))
         return await route(scope, receive)
 
-    async def _metadata(self, _scope: Scope, _receive: Receive) -> Answer:
-        return Answer(HTTPStatus.OK, self._server.metadata())
+    async def _metadata(self, scope: Scope, _receive: Receive) -> Answer:
+        return await self._server.metadata(model_id(scope["headers"]))
 
-    async def _ready(self, _scope: Scope, _receive: Receive) -> Answer:
-        return Answer(HTTPStatus.OK, self._server.ready())
+    async def _ready(self, scope: Scope, _receive: Receive) -> Answer:
+        return Answer(HTTPStatus.OK, self._server.ready(model_id(scope["headers"])))
 
     async def _infer(self, scope: Scope, receive: Receive) -> Answer:
         body = await read_body(receive, self._server.max_body_bytes)

@@ -1,5 +1,6 @@
 """Fakes of what is remote in serving: the model registry and Ray Serve. They pass the adapters' contract tests."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from platform_app.domain.rollout import Scores
@@ -149,7 +150,9 @@ class FakePredictions:
     def __init__(self) -> None:
         self.answer = Prediction(200, b'{"predictions": []}', "", {"slipway-model-version": "1"})
         self.asked: list[tuple[str, bytes]] = []
+        self.headers: dict[bytes, bytes] = {}
 
-    async def predict(self, deployment: str, rows: bytes) -> Prediction:
+    async def predict(self, deployment: str, rows: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Prediction:
         self.asked.append((deployment, rows))
+        self.headers = dict(headers)
         return self.answer

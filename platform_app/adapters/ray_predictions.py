@@ -1,5 +1,6 @@
 """Deployments asked for predictions from inside the cluster, by Serve's handles."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from platform_app.errors import TemporaryError
@@ -14,10 +15,10 @@ class RayPredictions:
     def __init__(self) -> None:
         self._models = Models()
 
-    async def predict(self, deployment: str, rows: bytes) -> Prediction:
+    async def predict(self, deployment: str, rows: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Prediction:
         """Ask a deployment that is there; waits for a replica where it is scaled to zero. Raises TemporaryError."""
-        answer = await self._models.answer(deployment, Question(Wire.ROWS, rows))
+        answer = await self._models.answer(deployment, Question(Wire.ROWS, rows, headers=tuple(headers)))
         if answer.status is HTTPStatus.SERVICE_UNAVAILABLE:
             raise TemporaryError(answer.error)
-        headers = {name.decode(): value.decode() for name, value in answer.headers}
-        return Prediction(int(answer.status), answer.body, answer.error, headers)
+        signed = {name.decode(): value.decode() for name, value in answer.headers}
+        return Prediction(int(answer.status), answer.body, answer.error, signed)

@@ -65,10 +65,11 @@ async def predict(deployment: str, request: Request, services: Use) -> Response:
     """Answer `{"rows": [...]}` by `{"predictions": [...]}`, one for each row.
 
     A row is what the model takes, such as a list of numbers; of a model with named columns, an object of them. A
-    deployment that is scaled to zero starts, and the request waits.
+    deployment that is scaled to zero starts, and the request waits. Of a deployment that has several models, the header
+    `serve_multiplexed_model_id` says which of them is asked.
     """
     await run_in_threadpool(services.deployments.get, deployment)
-    told = await services.predictions.predict(deployment, await request.body())
+    told = await services.predictions.predict(deployment, await request.body(), request.headers.raw)
     if told.status != HTTPStatus.OK:
         code = HTTPStatus(told.status).phrase.lower().replace(" ", "-")
         return problem(told.status, code, told.message, headers=told.headers)

@@ -270,12 +270,13 @@ class Platform(TeamCalls):
 
         return _poll(look, timeout, f"deployment {name} is not ready")
 
-    def predict(self, deployment: str, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def predict(self, deployment: str, inputs: Mapping[str, Any], model: str = "") -> dict[str, list[Any]]:
         """Ask a deployment for predictions by the Open Inference Protocol v2.
 
         Args:
             deployment: its name.
             inputs: NumPy arrays by input name; the deployment's metadata lists names, dtypes and shapes.
+            model: one of the models that are multiplexed there; empty: the deployment's own.
 
         Returns:
             Flat lists of values, in row-major order, by output name.
@@ -286,7 +287,8 @@ class Platform(TeamCalls):
                 for name, array in inputs.items()
             ]
         }
-        answer = self._json("POST", f"/v2/models/{deployment}/infer", json=body)
+        headers = {"serve-multiplexed-model-id": model} if model else {}
+        answer = self._json("POST", f"/v2/models/{deployment}/infer", json=body, headers=headers)
         return {output["name"]: output["data"] for output in answer["outputs"]}
 
     # Cluster

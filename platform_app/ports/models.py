@@ -97,8 +97,13 @@ class Prediction:
 class ModelPredictions(Protocol):
     """Deployments, asked by the control plane itself."""
 
-    async def predict(self, deployment: str, rows: bytes) -> Prediction:
+    async def predict(self, deployment: str, rows: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Prediction:
         """Ask a deployment that is there; waits for a replica where it is scaled to zero.
+
+        Args:
+            deployment: its name.
+            rows: the body.
+            headers: the caller's, names in lower case: they may name one of several models, or a key of an A/B test.
 
         Raises:
             TemporaryError: it does not answer.

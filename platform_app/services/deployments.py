@@ -155,7 +155,9 @@ class Deployments:
     def _check(self, spec: DeploymentSpec) -> None:
         for node in walk(spec.graph) if spec.graph is not None else ():
             if isinstance(node, ModelNode):
-                self._check_pinned(node)
+                self._check_pinned("graph", node)
+        for node in spec.multiplexed.models if spec.multiplexed is not None else ():
+            self._check_pinned("multiplexed", node)
         if self._registry.resolve(spec.model, spec.alias) is not None:
             return
         models = {model.name: model for model in self._registry.models()}
@@ -169,8 +171,8 @@ class Deployments:
         )
         raise InvalidRequest(FieldProblem("alias", hint))
 
-    def _check_pinned(self, node: ModelNode) -> None:
+    def _check_pinned(self, field: str, node: ModelNode) -> None:
         known = [one.version for one in self._registry.versions(node.model) or ()]
         if node.version not in known:
             there = f"versions {', '.join(map(str, sorted(known)))}" if known else "no version"
-            raise InvalidRequest(FieldProblem("graph", f"model {node.model!r} has {there}; got version {node.version}"))
+            raise InvalidRequest(FieldProblem(field, f"model {node.model!r} has {there}; got version {node.version}"))

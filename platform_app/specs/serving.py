@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from platform_app.specs.base import Name, Spec
-from platform_app.specs.graph import OWN, Node, walk
+from platform_app.specs.graph import OWN, ModelNode, Node, walk
 from platform_app.specs.rollout import Candidate, RolloutSpec, Split, Strategy
 
 
@@ -16,6 +16,27 @@ class BatchingSpec(Spec):
     """Rows in one call; 1 for a model whose rows depend on each other. A larger request is a call of its own."""
     wait_ms: float = Field(ge=0, le=1000, default=0)
     """How long a batch that is not full waits for more, where the one before it had company."""
+
+
+class MultiplexSpec(Spec):
+    """Other registered models in the same replicas, each brought into memory when it is first asked for.
+
+    A request names one by Ray Serve's header `serve_multiplexed_model_id`, or with hyphens; one without the header is
+    for the deployment's own model, whose promotion and rollouts are as ever.
+    """
+
+    models: tuple[ModelNode, ...] = Field(min_length=1, max_length=10_000)
+    """By name, each at one version."""
+    max_num_models_per_replica: int = Field(ge=1, le=10_000, default=3)
+    """In memory at one time; the one that was asked longest ago makes room. The deployment's own is not counted."""
+
+    @field_validator("models")
+    @classmethod
+    def _named_once(cls, given: tuple[ModelNode, ...]) -> tuple[ModelNode, ...]:
+        names = [node.model for node in given]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]} is there twice: a request names a model, not its version")
+        return given
 
 
 _ENGINES_OWN = {
@@ -63,6 +84,8 @@ class DeploymentSpec(Spec):
     graph: Node | None = None
     """What comes before, after, beside or instead of the model; None: nothing (see `platform_app.specs.graph`)."""
 
+    multiplexed: MultiplexSpec | None = None
+    """Other models that the replicas hold in turn, such as one for each customer; None: none."""
     llm: LanguageModelSpec | None = None
     """Says that it is a language model, which `slipway[llm]` serves; `{}` is enough."""
 
@@ -76,6 +99,16 @@ class DeploymentSpec(Spec):
             raise ValueError("rollout: a language model's is immediate: texts have no score to compare versions by")
         if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ValueError(f"gpus_per_replica: expected a part of one or whole ones; got {self.gpus_per_replica:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _multiplexes_others(self) -> Self:
+        if self.multiplexed is None:
+            return self
+        if self.llm is not None:
+            raise ValueError("multiplexed: a language model's engine holds one model: deploy the others by themselves")
+        if self.model in {node.model for node in self.multiplexed.models}:
+            raise ValueError(f"multiplexed: {self.model} is the deployment's own model: it is asked without a header")
         return self
 
     @model_validator(mode="after")
@@ -125,3 +158,8 @@ class ServedModel(Spec):
     """None: the candidate gets nothing."""
     champion: int | None = Field(ge=1, default=None)
     """Of a candidate's own replicas: the version whose place it would take, and whose signature it must fit."""
+
+    def other(self, node: ModelNode) -> Self:
+        """Give what another model in the same replica is loaded by."""
+        spec = self.spec.model_copy(update={"model": node.model, "graph": None, "multiplexed": None})
+        return self.model_copy(update={"spec": spec, "version": node.version, "champion": None})

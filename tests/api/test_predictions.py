@@ -1,5 +1,7 @@
 """Predictions for plain rows, through the control plane's own API."""
 
+import pytest
+
 from platform_app.ports import Prediction
 from platform_app.specs import DeploymentSpec
 
@@ -17,6 +19,34 @@ def test_rows_go_to_the_deployment_as_they_came(plane, api):
     assert answer.json() == {"predictions": []}
     assert answer.headers["slipway-model-version"] == "1"
     assert plane.predictions.asked == [("digits", b'{"rows": [[1]]}')]
+
+
+def test_the_callers_headers_go_along_as_they_may_name_a_model_or_a_key(plane, api):
+    deploy(plane)
+    api.post("/v1/deployments/digits/predict", json={"rows": [[1]]}, headers={"Serve_Multiplexed_Model_Id": "north"})
+    assert plane.predictions.headers[b"serve_multiplexed_model_id"] == b"north"
+
+
+MULTIPLEXED = {"models": [{"model": "north", "version": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"multiplexed": {"models": []}}, "at least 1 item"),
+        ({"multiplexed": {"models": MULTIPLEXED["models"] * 2}}, "north is there twice"),
+        ({"multiplexed": MULTIPLEXED | {"max_num_models_per_replica": 0}}, "greater than or equal to 1"),
+        ({"multiplexed": {"models": [{"model": "north"}]}}, "required"),
+        ({"multiplexed": {"models": [{"model": "mlp", "version": 1}]}}, "mlp is the deployment's own model"),
+        ({"multiplexed": MULTIPLEXED, "llm": {}}, "a language model's engine holds one model"),
+    ],
+)
+def test_models_that_cannot_be_multiplexed_are_refused_with_the_reason(plane, api, spec, message):
+    deploy(plane)
+    refused = api.put("/v1/deployments/several", json={"model": "mlp"} | spec)
+    assert refused.status_code == 422
+    told = [f"{error['field']}: {error['message']}" for error in refused.json()["errors"]]
+    assert any("multiplexed" in one and message in one for one in told), told
 
 
 def test_what_the_model_refuses_is_a_problem_document(plane, api):

@@ -142,6 +142,44 @@ def test_a_graph_of_two_versions_answers_the_mean_of_their_numbers(world):
     world.serving.delete("blend")
 
 
+def test_a_deployment_of_several_models_answers_each_by_its_own_numbers_over_every_wire(world):
+    import torch
+    import tritonclient.grpc as over_grpc
+    import tritonclient.http as over_http
+
+    others = [{"model": "mlp", "version": 2}, {"model": "lookup", "version": 1}]
+    world.deploy("several", model="forest", multiplexed={"models": others, "max_num_models_per_replica": 1})
+    assert settled(world.serving, "several").ready
+    with torch.inference_mode():
+        numbers = world.mlps[2](torch.from_numpy(IMAGES)).numpy()
+    named = {"authorization": f"Bearer {TOKEN}", "serve_multiplexed_model_id": "mlp"}
+    for client, tensors in (
+        (over_http.InferenceServerClient(world.client.base_url.netloc.decode()), over_http),
+        (over_grpc.InferenceServerClient(world.grpc_address), over_grpc),
+    ):
+        tensor = tensors.InferInput("input", IMAGES.shape, "FP32")
+        tensor.set_data_from_numpy(IMAGES)
+        output = client.get_model_metadata("several", headers=dict(named))  # which the HTTP client writes into
+        assert "output" in str(output)
+        answer = client.infer("several", [tensor], headers=dict(named))
+        (name,) = [one["name"] if tensors is over_http else one.name for one in _outputs(answer)]
+        np.testing.assert_allclose(answer.as_numpy(name), numbers, rtol=1e-4, atol=1e-5)
+        client.close()
+        # One model fits: asking another puts this one out, and the next round of the loop brings it back.
+        put_in = world.infer("several", np.array([1, 2]), "INT64", **{"serve-multiplexed-model-id": "lookup"})
+        assert put_in.json()["outputs"][0]["shape"] == [2, 2]
+        assert (put_in.headers["slipway-model"], put_in.headers["slipway-model-version"]) == ("lookup", "1")
+    own = world.infer("several", IMAGES)
+    assert own.json()["outputs"][0]["data"] == world.forest.predict(IMAGES).tolist()
+    assert world.infer("several", IMAGES, serve_multiplexed_model_id="nobody").status_code == 404
+    world.serving.delete("several")
+
+
+def _outputs(answer: Any) -> Any:
+    response = answer.get_response()
+    return response["outputs"] if isinstance(response, dict) else response.outputs
+
+
 def test_a_scikit_learn_model_answers_its_own_numbers(world):
     assert world.client.get("/v2/models/forest").json()["platform"] == "mlflow_sklearn"
     (output,) = world.infer("forest", IMAGES).json()["outputs"]

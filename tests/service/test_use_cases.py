@@ -270,6 +270,19 @@ class TestDeployments:
             plane.deployments.put("digits", DeploymentSpec(model="digits"))
         assert "/v1/models/digits/promote" in problems(refused)["alias"]
 
+    @pytest.mark.parametrize("version", [1, 7])
+    def test_a_multiplexed_model_must_have_its_version(self, plane, version):
+        plane.registry.add_version("digits")
+        plane.registry.add_version("north")
+        plane.registry.set_alias("digits", "champion", 1)
+        spec = DeploymentSpec(model="digits", multiplexed={"models": [{"model": "north", "version": version}]})
+        if version == 1:
+            assert plane.deployments.put("digits", spec).spec.multiplexed == spec.multiplexed
+            return
+        with pytest.raises(InvalidRequest) as refused:
+            plane.deployments.put("digits", spec)
+        assert problems(refused)["multiplexed"] == "model 'north' has versions 1; got version 7"
+
     def test_a_graph_with_a_version_that_does_not_exist_is_refused(self, plane):
         plane.registry.add_version("digits")
         plane.models.promote("digits")

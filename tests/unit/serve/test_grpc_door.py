@@ -23,8 +23,8 @@ class OneModel:
     async def ask(self, deployment, version, question):
         return await self._server.ask(question, version)
 
-    async def describe(self, deployment, version, authorization):
-        return await self._server.describe(authorization, version)
+    async def describe(self, deployment, version, question):
+        return await self._server.describe(question, version)
 
     async def is_ready(self, deployment):
         return deployment == "digits"

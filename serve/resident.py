@@ -1,0 +1,47 @@
+"""A model that a replica holds in memory, ready to answer: loaded, warmed up, with a queue of its own for batches."""
+
+import weakref
+from collections.abc import Callable
+
+from platform_app.specs import ServedModel
+from serve.batching import Batcher
+from serve.model import LoadedModel
+from serve.protocol import ModelMetadata
+from serve.trial import require_fit
+from serve.warm_up import by_rows, warm_up
+
+Load = Callable[[ServedModel], LoadedModel]
+
+
+class Resident:
+    """A model in memory. What it holds is let go when nobody has it any more, or at `close`.
+
+    It has no `__del__`, which Ray Serve's multiplexing would call while requests still wait for the model's answer.
+    """
+
+    def __init__(self, served: ServedModel, load: Load) -> None:
+        """Load a model and warm it up.
+
+        Raises:
+            ModelDoesNotLoad: it is not there, cannot be loaded, fails on its own example, or does not fit the
+                champion that it would replace.
+        """
+        model = load(served)
+        try:
+            if served.champion is not None:
+                require_fit(served, model.metadata)
+            seconds = warm_up(model, served.spec.batching)
+        except Exception:
+            model.close()
+            raise
+        self.name = served.spec.model
+        self.version = str(served.version)
+        self.metadata: ModelMetadata = model.metadata
+        batcher = Batcher(model.predict, served.spec.batching, by_rows(model.metadata), seconds)
+        self.predict = batcher.predict
+        self.close = weakref.finalize(self, _let_go, batcher, model)
+
+
+def _let_go(batcher: Batcher, model: LoadedModel) -> None:
+    batcher.close()
+    model.close()
