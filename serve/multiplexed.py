@@ -60,11 +60,9 @@ class Multiplexed:
     def version(self, name: str) -> str:
         """Give the version that a name stands for. Raises Refusal for a name that is not there."""
         if name not in self._served:
-            there = f"{len(self._served)} models beside its own, such as {next(iter(self._served), '')}"
-            raise Refusal(
-                HTTPStatus.NOT_FOUND,
-                f"{self._deployment} has {there if self._served else 'one model alone'}; got {name!r}",
-            )
+            some = self._served and f"{len(self._served)} models beside its own, such as {next(iter(self._served))}"
+            told = f"{self._deployment} has {some or 'one model alone'}; got {name!r}"
+            raise Refusal(HTTPStatus.NOT_FOUND, told)
         return str(self._served[name].version)
 
     async def get(self, name: str) -> Resident:
