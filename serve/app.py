@@ -55,6 +55,7 @@ class ModelServer:
         load: Callable[[ServedModel], LoadedModel] = load_served,
         _candidate: object = None,  # binds the candidate into the application; its handle is got when there is a split
         cached: Cached = by_ray,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._deployment = served.deployment
         self._revision = served.revision
@@ -63,8 +64,8 @@ class ModelServer:
         self._timeout = served.spec.request_timeout_seconds
         self.max_body_bytes = int(served.spec.max_body_mib * 2**20)
         # A version that does not load, or fails on its own example, fails here: Serve never sends it a request.
-        self._own = Resident(served, load)
-        self._others = Multiplexed(served, load, cached)
+        self._own = Resident(served, load, clock)
+        self._others = Multiplexed(served, load, cached, clock)
         self._splitter = Splitter(candidate_asker, reporter(self._deployment))
 
     def __del__(self) -> None:
@@ -85,6 +86,11 @@ class ModelServer:
         self._headers = lineage(self._deployment, self._own.version, self._revision)
         split = user_config["split"]
         self._splitter.reconfigure(Split.model_validate(split) if split else None)
+
+    async def check_health(self) -> None:
+        """Raise where a model's call does not come back; Serve then starts another replica."""
+        self._own.check_health()
+        self._others.check_health()
 
     def __serve_build_asgi_app__(self) -> HttpDoor:
         """Give the routes; Serve calls it once the model is loaded."""

@@ -41,7 +41,14 @@ class _Waiting:
 class Batcher:
     """Calls a model for many requests at once, one call at a time."""
 
-    def __init__(self, predict: Predict, spec: BatchingSpec, by_rows: bool, seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        predict: Predict,
+        spec: BatchingSpec,
+        by_rows: bool,
+        seconds: float = 0.0,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         """Wrap a model.
 
         Args:
@@ -49,6 +56,7 @@ class Batcher:
             spec: how large batches get, and how long they wait.
             by_rows: whether the first dimension of all it takes and gives counts rows; if not, each request is a call.
             seconds: what a call is thought to take, before any was measured.
+            clock: counts seconds.
         """
         self._predict = predict
         self._max_rows = spec.max_rows if by_rows else 1
@@ -58,6 +66,8 @@ class Batcher:
         self._is_due = False
         """A look at the queue is coming."""
         self._is_busy = False
+        self._busy_since = 0.0
+        self._clock = clock
         self._had_company = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
@@ -75,6 +85,11 @@ class Batcher:
                 loop.call_soon(self._look)
         return await waiting.outputs
 
+    @property
+    def busy_seconds(self) -> float:
+        """How long the thread has been in its present calls; 0 where it is in none."""
+        return self._clock() - self._busy_since if self._is_busy else 0.0
+
     def close(self) -> None:
         """Let the thread go after the call that it is in."""
         self._thread.shutdown(wait=False)
@@ -90,6 +105,7 @@ class Batcher:
             self._look_again()
             return
         self._is_busy = True
+        self._busy_since = self._clock()
         called = asyncio.get_running_loop().run_in_executor(self._thread, self._call, batch)
         called.add_done_callback(lambda done: self._called(batch, done.result()))
 

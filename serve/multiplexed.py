@@ -9,7 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from time import monotonic
+from time import perf_counter
 
 from ray import serve as ray_serve
 
@@ -33,7 +33,7 @@ class Multiplexed:
     """The other models of one replica, by name."""
 
     def __init__(
-        self, served: ServedModel, load: Load, cached: Cached = by_ray, clock: Callable[[], float] = monotonic
+        self, served: ServedModel, load: Load, cached: Cached = by_ray, clock: Callable[[], float] = perf_counter
     ) -> None:
         """Take note of what there is; nothing is loaded.
 
@@ -83,13 +83,18 @@ class Multiplexed:
 
     async def _loaded(self, name: str) -> Resident:
         try:
-            resident = await asyncio.to_thread(Resident, self._served[name], self._load)
+            resident = await asyncio.to_thread(Resident, self._served[name], self._load, self._clock)
         except Exception as error:
             reason = f"{self._deployment} cannot ask {name}: {error}"
             self._failed[name] = (self._clock() + FORGIVEN_SECONDS, reason)
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason) from error
         self._held.add(resident)
         return resident
+
+    def check_health(self) -> None:
+        """Raise where a call of one does not come back."""
+        for resident in tuple(self._held):
+            resident.check_health()
 
     def close(self) -> None:
         """Let go of all."""

@@ -58,9 +58,10 @@ class HeldModel(SumModel):
         return super().predict(inputs)
 
 
-def serving(model, token=TOKEN, **spec):
+def serving(model, token=TOKEN, clock=time.perf_counter, **spec):
     """Give one replica that serves a model to those who have the token."""
-    server = ModelServer(SERVED.model_copy(update={"spec": SERVED.spec.model_copy(update=spec)}), load=lambda _: model)
+    served = SERVED.model_copy(update={"spec": SERVED.spec.model_copy(update=spec)})
+    server = ModelServer(served, load=lambda _: model, clock=clock)
     digest = hashlib.sha256(token.encode()).hexdigest()
     server.reconfigure({"token_digests": [digest], "revision": 4, "split": None})
     return server

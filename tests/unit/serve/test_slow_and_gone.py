@@ -108,3 +108,25 @@ def test_a_client_that_goes_away_within_its_body_is_not_computed_for(model):
     assert sent[0]["status"] == 400
     assert json.loads(sent[1]["body"]) == {"error": "the body broke off: send it again"}
     assert model.calls == known
+
+
+def test_a_call_that_never_comes_back_makes_the_replica_unhealthy_but_a_slow_one_does_not(model):
+    now = [0.0]
+    server = serving(model, clock=lambda: now[0], request_timeout_seconds=60)
+    model.is_asked.clear()
+
+    async def asked():
+        async with client(server) as asks:
+            model.lets_go.clear()
+            waits = asyncio.ensure_future(asks.post("/infer", content=BODY))
+            assert await asyncio.to_thread(model.is_asked.wait, 30)
+            now[0] = 600
+            await server.check_health()
+            now[0] = 601
+            with pytest.raises(RuntimeError, match="mlp version 3: a call has not come back for 601 s"):
+                await server.check_health()
+            model.lets_go.set()
+            assert (await waits).status_code == 200
+            await server.check_health()
+
+    asyncio.run(asked())
