@@ -16,8 +16,8 @@ again. Several guards share the rollout's false-alarm rate evenly (Bonferroni).
 
 Assumed: requests fall to the versions by chance (with `ab`: keys do), and do not change each other's outcome. The
 second is only nearly true, for a pause of one process slows all that it has in work. So the evidence of one window is
-cut at `CAP` (which keeps the guarantee): no single moment can condemn a candidate. The tolerance covers small real
-differences.
+cut at `CAP` (which keeps the guarantee): no single moment can condemn a candidate. It is cut higher at what a pause does
+not move: predictions. The tolerance covers small real differences.
 
 Sources: Robbins, *Statistical methods related to the law of the iterated logarithm* (1970), for the mixture; Turner,
 Ly, Gruenwald, *Generic E-variables for exact sequential k-sample tests that allow for optional stopping* (2024), for
@@ -35,6 +35,8 @@ from platform_app.specs import NUM_BINS, ArmCounts, Guards, SplitCounts
 
 CAP = math.log(10)
 """The most that one window may say, as a logarithm."""
+DRIFT_CAP = math.log(100)
+"""The same of predictions: a class that takes over is found after 3 looks in place of 5."""
 _STEEPER = (1.5, 4.0, 32.0)
 """Odds ratios tried, as multiples of the tolerated one: slightly, clearly and hopelessly worse."""
 
@@ -130,9 +132,9 @@ class Evidence:
 
     def after(self, windows: Iterable[Sequence[Table]]) -> "Evidence":
         """Give the evidence with further windows, each with a table for every question of the guard."""
-        logs = self.logs
+        logs, cap = self.logs, DRIFT_CAP if self.guard == "score-drift" else CAP
         for tables in windows:
-            said = [said for table in tables for said in window_evidence(table, self.tolerance)]
+            said = [said for table in tables for said in window_evidence(table, self.tolerance, cap)]
             logs = tuple(a + b for a, b in zip(logs or (0.0,) * len(said), said, strict=True))
         return replace(self, logs=logs)
 
@@ -176,12 +178,13 @@ def _windows(
 
 
 @lru_cache(maxsize=4096)
-def window_evidence(table: Table, tolerance: float) -> tuple[float, ...]:
+def window_evidence(table: Table, tolerance: float, cap: float = CAP) -> tuple[float, ...]:
     """Give a window's evidence against the candidate, as logarithms, one for each steeper odds ratio.
 
     Args:
         table: the window's counts.
         tolerance: the odds ratio that is still all right.
+        cap: the most that it may say.
     """
     hits = table.candidate_hits + table.champion_hits
     if hits == 0 or hits == table.candidate + table.champion or not table.candidate or not table.champion:
@@ -189,7 +192,7 @@ def window_evidence(table: Table, tolerance: float) -> tuple[float, ...]:
     steeper = [tolerance * factor for factor in _STEEPER]
     weights = _log_counts(table, hits)
     base = _log_likelihood(table.candidate_hits, weights, tolerance)
-    return tuple(min(CAP, _log_likelihood(table.candidate_hits, weights, odds) - base) for odds in steeper)
+    return tuple(min(cap, _log_likelihood(table.candidate_hits, weights, odds) - base) for odds in steeper)
 
 
 def _log_counts(table: Table, hits: int) -> dict[int, float]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from platform_app.domain.guards import (
     CAP,
+    DRIFT_CAP,
     Evidence,
     Table,
     begun,
@@ -65,13 +66,13 @@ tables = st.tuples(st.integers(0, 12), st.integers(0, 12)).flatmap(
 )
 
 
-@given(tables, st.sampled_from([1.0, 2.0, 4.0]), st.floats(0.05, 1))
-def test_a_window_is_a_fair_or_losing_bet_for_every_odds_ratio_up_to_the_tolerated_one(table, tolerance, below):
+@given(tables, st.sampled_from([1.0, 2.0, 4.0]), st.floats(0.05, 1), st.sampled_from([CAP, DRIFT_CAP]))
+def test_a_window_is_a_fair_or_losing_bet_for_every_odds_ratio_up_to_the_tolerated_one(table, tolerance, below, cap):
     hits = table.candidate_hits + table.champion_hits
     possible = range(max(0, hits - table.champion), min(hits, table.candidate) + 1)
     true_odds = tolerance * below
     weights = [math.comb(table.candidate, k) * math.comb(table.champion, hits - k) * true_odds**k for k in possible]
-    outcomes = [window_evidence(Table(table.candidate, k, table.champion, hits - k), tolerance) for k in possible]
+    outcomes = [window_evidence(Table(table.candidate, k, table.champion, hits - k), tolerance, cap) for k in possible]
     for bet in range(3):
         expected = sum(w * math.exp(one[bet]) for w, one in zip(weights, outcomes, strict=True)) / sum(weights)
         assert expected <= 1 + 1e-9
@@ -80,6 +81,7 @@ def test_a_window_is_a_fair_or_losing_bet_for_every_odds_ratio_up_to_the_tolerat
 @given(tables)
 def test_no_single_window_can_condemn(table):
     assert max(window_evidence(table, 1.0)) <= CAP < log_bound(Guards())
+    assert max(window_evidence(table, 1.0, DRIFT_CAP)) <= DRIFT_CAP < log_bound(Guards())
 
 
 def test_one_arm_alone_says_nothing():
