@@ -16,8 +16,8 @@ again. Several guards share the rollout's false-alarm rate evenly (Bonferroni).
 
 Assumed: requests fall to the versions by chance (with `ab`: keys do), and do not change each other's outcome. The
 second is only nearly true, for a pause of one process slows all that it has in work. So the evidence of one window is
-cut at `CAP` (which keeps the guarantee): no single moment can condemn a candidate. It is cut higher at what a pause does
-not move: predictions. The tolerance covers small real differences.
+cut at `CAP` (which keeps the guarantee): no single moment can condemn a candidate. It is cut higher at what a pause
+does not move: predictions. The tolerance covers small real differences.
 
 Sources: Robbins, *Statistical methods related to the law of the iterated logarithm* (1970), for the mixture; Turner,
 Ly, Gruenwald, *Generic E-variables for exact sequential k-sample tests that allow for optional stopping* (2024), for
