@@ -21,6 +21,7 @@ from ray import serve as ray_serve
 
 from platform_app.specs import ON_NO_GPU_NODE, DeploymentSpec, ServedModel, Split
 from serve import grpc_wire, llm, rest, rows
+from serve.batching import Overdue
 from serve.callers import Callers
 from serve.exchange import Answer, Headers, Question, Refusal, Wire, lineage
 from serve.graph import load_served
@@ -110,17 +111,19 @@ class ModelServer:
         """Answer by the deployment's own model, or by the other that is named, with the headers that say which."""
         signed = self._headers
         try:
-            async with asyncio.timeout(self._timeout):
-                asked = await self._others.get(name) if name else self._own
-                if name:
+            if name:
+                async with asyncio.timeout(self._timeout):
+                    asked = await self._others.get(name)
                     signed = lineage(self._deployment, asked.version, self._revision, name)
-                body, json_length = await ask(asked)
+                    body, json_length = await ask(asked)
+            else:
+                body, json_length = await ask(self._own)
             return Answer(HTTPStatus.OK, body, json_length, headers=signed)
         except Refusal as refusal:
             return Answer(refusal.status, error=str(refusal), headers=signed)
         except ProtocolError as error:
             return Answer(HTTPStatus.BAD_REQUEST, error=str(error), headers=signed)
-        except TimeoutError:
+        except (Overdue, TimeoutError):
             message = f"the model took longer than {self._timeout:g} s"
             return Answer(HTTPStatus.GATEWAY_TIMEOUT, error=message, headers=signed)
 
@@ -150,6 +153,8 @@ class ModelServer:
                     return grpc_wire.encode(request, self._deployment, asked.version, outputs), None
                 case Wire.ROWS:
                     return rows.encode(outputs, self._deployment, asked.version), None
+        except Overdue:
+            raise
         except Exception as error:
             _log.exception("%s: %s version %s failed to predict", self._deployment, asked.name, asked.version)
             message = f"the model failed: {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 
 import numpy as np
@@ -29,12 +30,18 @@ _GROWTH = 1.05
 """What a call is thought to take rises by no more than this at each call: a busy machine makes single ones slow."""
 
 
+class Overdue(Exception):
+    """The model's outputs did not come in time."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     inputs: Arrays
     rows: int
     kind: tuple[object, ...]
     """Names, dtypes and shapes below the first dimension: only requests of one kind make a batch."""
+    since: float
+    """By the event loop's clock."""
     outputs: asyncio.Future[dict[str, Array]]
 
 
@@ -46,6 +53,7 @@ class Batcher:
         predict: Predict,
         spec: BatchingSpec,
         by_rows: bool,
+        timeout: float,
         seconds: float = 0.0,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -55,29 +63,39 @@ class Batcher:
             predict: the model.
             spec: how large batches get, and how long they wait.
             by_rows: whether the first dimension of all it takes and gives counts rows; if not, each request is a call.
+            timeout: for how many seconds anyone waits. One clock for all who wait costs a tenth of one for each.
             seconds: what a call is thought to take, before any was measured.
             clock: counts seconds.
         """
         self._predict = predict
+        self._timeout = timeout
         self._max_rows = spec.max_rows if by_rows else 1
         self._wait_seconds = spec.wait_ms / 1000
         self._seconds = seconds
         self._queue: deque[_Waiting] = deque()
         self._is_due = False
         """A look at the queue is coming."""
-        self._is_busy = False
+        self._called_for: list[_Waiting] | None = None
+        """Those whom the thread's present call is for, while it is in one."""
+        self._alarm: asyncio.TimerHandle | None = None
         self._busy_since = 0.0
         self._clock = clock
         self._had_company = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
 
     async def predict(self, inputs: Arrays) -> dict[str, Array]:
-        """Give the model's outputs for these inputs. Raises what the model raises for them, and only for them."""
+        """Give the model's outputs for these inputs.
+
+        Raises:
+            Overdue: they took too long.
+            Exception: what the model raises for them, and only for them.
+        """
         loop = asyncio.get_running_loop()
         first = next(iter(inputs.values()))
-        waiting = _Waiting(inputs, len(first) if first.ndim else 1, _kind(inputs), loop.create_future())
+        rows = len(first) if first.ndim else 1
+        waiting = _Waiting(inputs, rows, _kind(inputs), loop.time(), loop.create_future())
         self._queue.append(waiting)
-        if not self._is_due and not self._is_busy:
+        if not self._is_due and self._called_for is None:
             self._is_due = True
             if self._wait_seconds and self._had_company:
                 loop.call_later(self._wait_seconds, self._look)
@@ -88,7 +106,7 @@ class Batcher:
     @property
     def busy_seconds(self) -> float:
         """How long the thread has been in its present calls; 0 where it is in none."""
-        return self._clock() - self._busy_since if self._is_busy else 0.0
+        return 0.0 if self._called_for is None else self._clock() - self._busy_since
 
     def close(self) -> None:
         """Let the thread go after the call that it is in."""
@@ -97,20 +115,37 @@ class Batcher:
     def _look(self) -> None:
         """Answer the next batch."""
         self._is_due = False
-        if self._is_busy or not (batch := self._next()):
+        if self._called_for is not None or not (batch := self._next()):
             return
         self._had_company = len(batch) > 1
         if self._seconds < _ON_LOOP_SECONDS:
             self._give(batch, self._call(batch))
             self._look_again()
             return
-        self._is_busy = True
+        self._called_for = batch
         self._busy_since = self._clock()
         called = asyncio.get_running_loop().run_in_executor(self._thread, self._call, batch)
         called.add_done_callback(lambda done: self._called(batch, done.result()))
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let go of those who have waited too long; come again for the next of them, as long as the call lasts."""
+        loop = asyncio.get_running_loop()
+        left = self._timeout
+        for waiting in chain(self._called_for or (), self._queue):  # who came first is first
+            if waiting.outputs.done():
+                continue
+            left = waiting.since + self._timeout - loop.time()
+            if left > 0:
+                break
+            waiting.outputs.set_exception(Overdue())
+            left = self._timeout
+        self._alarm = loop.call_later(left, self._watch)
 
     def _called(self, batch: list[_Waiting], results: list[dict[str, Array] | Exception]) -> None:
-        self._is_busy = False
+        self._called_for = None
+        if self._alarm:
+            self._alarm.cancel()
         self._give(batch, results)
         self._look_again()
 

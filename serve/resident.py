@@ -49,7 +49,10 @@ class Resident:
         self.name = served.spec.model
         self.version = str(served.version)
         self.metadata: ModelMetadata = model.metadata
-        batcher = Batcher(model.predict, served.spec.batching, by_rows(model.metadata), seconds, clock)
+        spec = served.spec
+        batcher = Batcher(
+            model.predict, spec.batching, by_rows(model.metadata), spec.request_timeout_seconds, seconds, clock
+        )
         self.predict = batcher.predict
         self._batcher = batcher
         self._lost_seconds = max(_LOST_SECONDS, _LOST * served.spec.request_timeout_seconds)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from platform_app.specs import BatchingSpec
-from serve.batching import Batcher
+from serve.batching import Batcher, Overdue
 
 
 class Model:
@@ -32,7 +32,7 @@ def rows(*values, dtype="f4"):
 
 def ask_all(model, *asked, by_rows=True, seconds=0.0, **batching):
     async def together():
-        batcher = Batcher(model, BatchingSpec(**batching), by_rows, seconds)
+        batcher = Batcher(model, BatchingSpec(**batching), by_rows, 60, seconds)
         try:
             return await asyncio.gather(*(batcher.predict(one) for one in asked), return_exceptions=True)
         finally:
@@ -92,7 +92,7 @@ def test_what_comes_while_a_slow_model_is_busy_is_the_next_batch(wait_ms):
     model.gate.clear()
 
     async def scenario():
-        batcher = Batcher(model, BatchingSpec(wait_ms=wait_ms), by_rows=True, seconds=1.0)
+        batcher = Batcher(model, BatchingSpec(wait_ms=wait_ms), by_rows=True, timeout=60, seconds=1.0)
         first = asyncio.create_task(batcher.predict(rows(0)))
         await asyncio.sleep(0.05)
         others = [asyncio.create_task(batcher.predict(rows(value))) for value in (1, 2, 3)]
@@ -111,7 +111,7 @@ def test_whoever_went_away_is_not_computed():
     model = Model()
 
     async def scenario():
-        batcher = Batcher(model, BatchingSpec(), by_rows=True)
+        batcher = Batcher(model, BatchingSpec(), by_rows=True, timeout=60)
         gone = asyncio.create_task(batcher.predict(rows(1)))
         stays = asyncio.create_task(batcher.predict(rows(2)))
         asyncio.get_running_loop().call_soon(gone.cancel)
@@ -121,3 +121,21 @@ def test_whoever_went_away_is_not_computed():
 
     assert asyncio.run(scenario())["y"].item() == 4
     assert sum(model.calls) <= 2
+
+
+def test_whoever_waits_too_long_is_told_so_one_after_the_other_and_the_next_is_answered():
+    model = Model()
+    model.gate.clear()
+
+    async def scenario():
+        batcher = Batcher(model, BatchingSpec(), by_rows=True, timeout=0.05, seconds=1.0)
+        for value in (1, 2):  # the first is in the call, the second comes when nobody waits any more
+            with pytest.raises(Overdue):
+                await batcher.predict(rows(value))
+        model.gate.set()
+        answer = await batcher.predict(rows(3))
+        batcher.close()
+        return answer
+
+    assert asyncio.run(scenario())["y"].item() == 6
+    assert model.calls == [1, 1], "who gave up while waiting is not computed"
