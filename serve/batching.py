@@ -131,7 +131,6 @@ class Batcher:
     def _watch(self) -> None:
         """Let go of those who have waited too long; come again for the next of them, as long as the call lasts."""
         loop = asyncio.get_running_loop()
-        left = self._timeout
         for waiting in chain(self._called_for or (), self._queue):  # who came first is first
             if waiting.outputs.done():
                 continue
@@ -139,7 +138,8 @@ class Batcher:
             if left > 0:
                 break
             waiting.outputs.set_exception(Overdue())
-            left = self._timeout
+        else:
+            left = self._timeout  # nobody waits; whoever comes now may wait so long
         self._alarm = loop.call_later(left, self._watch)
 
     def _called(self, batch: list[_Waiting], results: list[dict[str, Array] | Exception]) -> None:

@@ -13,7 +13,6 @@ from serve.warm_up import by_rows, warm_up
 
 Load = Callable[[ServedModel], LoadedModel]
 
-
 _LOST = 10
 """A call that takes so many times the timeout, when all who asked are long gone, is taken for lost."""
 _LOST_SECONDS = 300.0
@@ -49,13 +48,11 @@ class Resident:
         self.name = served.spec.model
         self.version = str(served.version)
         self.metadata: ModelMetadata = model.metadata
-        spec = served.spec
-        batcher = Batcher(
-            model.predict, spec.batching, by_rows(model.metadata), spec.request_timeout_seconds, seconds, clock
-        )
+        timeout = served.spec.request_timeout_seconds
+        batcher = Batcher(model.predict, served.spec.batching, by_rows(model.metadata), timeout, seconds, clock)
         self.predict = batcher.predict
         self._batcher = batcher
-        self._lost_seconds = max(_LOST_SECONDS, _LOST * served.spec.request_timeout_seconds)
+        self._lost_seconds = max(_LOST_SECONDS, _LOST * timeout)
         self.close = weakref.finalize(self, _let_go, batcher, model)
 
     def check_health(self) -> None:

@@ -86,3 +86,36 @@ def settled(serving: ModelServing, deployment: str) -> ServingObservation:
         return found if found is not None and (found.ready or found.failed) else None
 
     return eventually(observed)
+
+
+def mlp(seed: int) -> Any:
+    """Make a perceptron for images of 64 numbers."""
+    import torch
+
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+
+
+def log_models(mlps: dict[int, Any], forest: Any, images: Any) -> None:
+    """Register `mlp` (with a last version that does not load), `lookup`, and `forest`, which takes `images`."""
+    import mlflow.sklearn
+    import numpy as np
+    import torch
+    from mlflow.models import infer_signature
+    from mlflow.types import TensorSpec
+
+    image = TensorSpec(np.dtype("float32"), (-1, 64))
+    logits = TensorSpec(np.dtype("float32"), (-1, 10))
+    for module in mlps.values():
+        add_torch_version("mlp", module, image, logits)
+    add_broken_version("mlp")
+    rows = TensorSpec(np.dtype("int64"), (-1,))
+    add_torch_version("lookup", torch.nn.Embedding(4, 2), rows, TensorSpec(np.dtype("float32"), (-1, 2)))
+    mlflow.sklearn.log_model(
+        forest,
+        name="model",
+        signature=infer_signature(images, forest.predict(images)),
+        registered_model_name="forest",
+        pip_requirements=[],
+        serialization_format="cloudpickle",
+    )

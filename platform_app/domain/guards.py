@@ -110,6 +110,8 @@ TABLES: dict[str, Callable[[SplitCounts], tuple[Table, ...]]] = {
     "score-drift": _drift,
 }
 """What each guard asks, by its name."""
+CAPS = {"error-rate": CAP, "latency": CAP, "score-drift": DRIFT_CAP}
+"""The most that one window may say to each guard, by its name."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Evidence:
 
     def after(self, windows: Iterable[Sequence[Table]]) -> "Evidence":
         """Give the evidence with further windows, each with a table for every question of the guard."""
-        logs, cap = self.logs, DRIFT_CAP if self.guard == "score-drift" else CAP
+        logs, cap = self.logs, CAPS[self.guard]
         for tables in windows:
             said = [said for table in tables for said in window_evidence(table, self.tolerance, cap)]
             logs = tuple(a + b for a, b in zip(logs or (0.0,) * len(said), said, strict=True))
@@ -178,7 +180,7 @@ def _windows(
 
 
 @lru_cache(maxsize=4096)
-def window_evidence(table: Table, tolerance: float, cap: float = CAP) -> tuple[float, ...]:
+def window_evidence(table: Table, tolerance: float, cap: float) -> tuple[float, ...]:
     """Give a window's evidence against the candidate, as logarithms, one for each steeper odds ratio.
 
     Args:

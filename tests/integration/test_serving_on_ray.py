@@ -15,14 +15,7 @@ import pytest
 from platform_app.adapters.ray_serve import RayServing
 from platform_app.specs import DeploymentSpec, ServedModel
 from tests.plain_ray import free_port
-from tests.serving_on_ray import (
-    add_broken_version,
-    add_torch_version,
-    eventually,
-    mlflow_store,
-    serving_cluster,
-    settled,
-)
+from tests.serving_on_ray import eventually, log_models, mlflow_store, mlp, serving_cluster, settled
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -57,36 +50,6 @@ class World:
         return self.client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]}, headers=headers)
 
 
-def mlp(seed: int) -> Any:
-    import torch
-
-    torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
-
-
-def log_models(mlps: dict[int, Any], forest: Any) -> None:
-    import mlflow.sklearn
-    import torch
-    from mlflow.models import infer_signature
-    from mlflow.types import TensorSpec
-
-    images = TensorSpec(np.dtype("float32"), (-1, 64))
-    logits = TensorSpec(np.dtype("float32"), (-1, 10))
-    for module in mlps.values():
-        add_torch_version("mlp", module, images, logits)
-    add_broken_version("mlp")
-    rows = TensorSpec(np.dtype("int64"), (-1,))
-    add_torch_version("lookup", torch.nn.Embedding(4, 2), rows, TensorSpec(np.dtype("float32"), (-1, 2)))
-    mlflow.sklearn.log_model(
-        forest,
-        name="model",
-        signature=infer_signature(IMAGES, forest.predict(IMAGES)),
-        registered_model_name="forest",
-        pip_requirements=[],
-        serialization_format="cloudpickle",
-    )
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     from ray import serve as ray_serve
@@ -97,7 +60,7 @@ def world(tmp_path_factory):
     uri = mlflow_store(tmp_path_factory.mktemp("mlflow"))
     mlps = {1: mlp(1), 2: mlp(2)}
     forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(IMAGES, [0, 1, 2, 1, 0])
-    log_models(mlps, forest)
+    log_models(mlps, forest, IMAGES)
     with serving_cluster() as url:
         client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60)
         serving = RayServing()

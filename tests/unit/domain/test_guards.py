@@ -80,13 +80,13 @@ def test_a_window_is_a_fair_or_losing_bet_for_every_odds_ratio_up_to_the_tolerat
 
 @given(tables)
 def test_no_single_window_can_condemn(table):
-    assert max(window_evidence(table, 1.0)) <= CAP < log_bound(Guards())
+    assert max(window_evidence(table, 1.0, CAP)) <= CAP < log_bound(Guards())
     assert max(window_evidence(table, 1.0, DRIFT_CAP)) <= DRIFT_CAP < log_bound(Guards())
 
 
 def test_one_arm_alone_says_nothing():
-    assert window_evidence(Table(50, 50, 0, 0), 1.0) == (0.0, 0.0, 0.0)
-    assert window_evidence(Table(50, 50, 50, 50), 1.0) == (0.0, 0.0, 0.0)
+    assert window_evidence(Table(50, 50, 0, 0), 1.0, CAP) == (0.0, 0.0, 0.0)
+    assert window_evidence(Table(50, 50, 50, 50), 1.0, CAP) == (0.0, 0.0, 0.0)
 
 
 def test_a_guard_that_is_null_is_left_out_and_the_others_share_the_false_alarm_rate():

@@ -221,6 +221,8 @@ def test_a_question_about_the_head_alone_gets_no_body():
 
 
 def test_a_client_that_goes_away_before_its_answer_stops_nobody_else():
+    answered = asyncio.Event()
+
     class Held(Echo):
         async def __call__(self, scope, receive, send):
             body = await read_body(receive, 2**20)
@@ -229,16 +231,32 @@ def test_a_client_that_goes_away_before_its_answer_stops_nobody_else():
             answer = [(b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": answer})
             await send({"type": "http.response.body", "body": body})
+            if body == b"goes":
+                answered.set()
 
     async def run():
         async with connected(Held()) as (reader, writer, writes):
-            address = writer.get_extra_info("peername")
-            _, goes = await asyncio.open_connection(*address)
+            _, goes = await asyncio.open_connection(*writer.get_extra_info("peername"))
             goes.write(request(b"goes"))
             goes.close()
+            await asyncio.wait_for(answered.wait(), 10)
             writer.write(request(b"stays"))
             return await read_answer(reader), writes
 
     (_, body), writes = asyncio.run(run())
     assert body == b"stays"
     assert len(writes) == 1
+
+
+def test_a_server_that_is_not_uvicorn_is_sent_head_and_body_as_any_application_sends_them():
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"one", "more_body": False}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = {"type": "http", "method": "POST", "path": "/v2/models/digits/infer", "root_path": ""}
+    asyncio.run(Replica(Echo()).within_the_fast_path()(scope, receive, send))
+    assert sent == ["http.response.start", "http.response.body"]
